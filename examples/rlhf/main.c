@@ -1,0 +1,159 @@
+/* rlhf: the pipeline on the command line. An example program: it sees public headers only. */
+#include "program.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct command {
+    const char *name;
+    int (*run)(program *program, arguments *arguments);
+    const char *summary, *help;
+} command;
+
+static const char training_help[] =
+    "  --config FILE      recipe in YAML; every key can also be given as --key value (see --keys)\n"
+    "  --out DIR          run directory: config.yaml metrics.jsonl checkpoints/ model/ receipt.json\n"
+    "  --resume           go on from the newest checkpoint in the run directory, to the same bits\n"
+    "  --overwrite        start again in a directory that holds a run\n"
+    "  --scorer WHAT      on-policy methods: a reward model's directory, or lexicon:FILE\n"
+    "  --gold WHAT        measured beside the reward, never trained on\n"
+    "  --keys             list every key with its default\n";
+
+static const command commands[] = {
+    {"quickstart", command_quickstart, "the whole pipeline on a world that the program makes itself",
+     "  --out DIR          where summary.json, report.html and the models go (default rlhf-quickstart)\n"
+     "  --seeds N          repeat with N seeds, from --seed on (default 1)\n"},
+    {"pretrain", command_train, "train a language model on plain text from random weights", training_help},
+    {"sft", command_train, "supervised fine-tuning on texts or prompts with completions", training_help},
+    {"reward", command_train, "reward model from pairs of chosen and rejected answers", training_help},
+    {"raft", command_train, "sample n, keep the best, fine-tune, repeat", training_help},
+    {"reinforce", command_train, "policy gradient with a baseline", training_help},
+    {"pairwise", command_train, "raise the better of two samples, lower the other", training_help},
+    {"ppo", command_train, "proximal policy optimisation with a value model", training_help},
+    {"run", command_run, "several stages from one YAML file", "  rlhf run PIPELINE.yaml [--out DIR] [--resume]\n"},
+    {"generate", command_generate, "sample completions",
+     "  --model DIR        Hugging Face directory with tokenizer\n"
+     "  --prompt TEXT      one prompt, or\n"
+     "  --data FILE        prompts from JSONL\n"
+     "  --out FILE         JSONL (default: standard output)\n"
+     "  --n N  --max-new-tokens N  --temperature T  --top-k K  --top-p P  --min-p P  --batch N\n"},
+    {"best-of-n", command_best_of_n, "sample n, score them, keep the best",
+     "  as generate, and --scorer WHAT (a reward model's directory or lexicon:FILE), --n N (default 4)\n"
+     "  --pairs FILE       best and worst of the n as preference pairs (chosen, rejected)\n"},
+    {"score", command_score, "score prompts with completions",
+     "  --scorer WHAT      a reward model's directory, or lexicon:FILE\n"
+     "  --data FILE        JSONL with prompt and completion, or chosen and rejected\n"
+     "  --out FILE         JSONL (default: standard output)\n"},
+    {"eval", command_evaluate, "measure a policy (score, KL, best-of-n curve) or a reward model (accuracy, calibration)",
+     "  --model DIR        a policy: with --data PROMPTS --scorer WHAT [--reference DIR] [--n N]\n"
+     "  --reward-model DIR a reward model: with --data PAIRS\n"
+     "  --rows N           at most N rows of the data\n"},
+    {"inspect", command_inspect, "what a model, tokenizer or dataset is", "  rlhf inspect PATH\n"},
+    {"check", command_check, "prove exactness on a model of yours",
+     "  rlhf check ratio --model DIR   sampled and recomputed log-probabilities must be equal bit for bit\n"
+     "  --data FILE        prompts (default: a beginning-of-sequence token)\n"},
+    {"version", NULL, "version and machine", ""},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static const char *const flags[] = {"help", "quiet", "json", "resume", "overwrite", "keys", "no-blis", NULL};
+
+/* The one thing that a signal handler may touch. */
+static rlhf_context *interrupted;
+
+static void on_interrupt(int number)
+{
+    static volatile sig_atomic_t before;
+    if (before)
+        _exit(128 + number);
+    before = 1;
+    rlhf_context_cancel(interrupted);
+}
+
+static void usage(FILE *file)
+{
+    fputs("rlhf aligns language models with human preferences on ordinary CPUs.\n\nusage: rlhf COMMAND [OPTIONS]\n\n", file);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(file, "  %-11s %s\n", commands[i].name, commands[i].summary);
+    fputs("\noptions of every command:\n"
+          "  --threads N        threads that work (default: all processors)\n"
+          "  --seed N           seed of every random choice (default 0)\n"
+          "  --cpu MASK         instruction sets: 0 plain C, 1 AVX2, 3 AVX-512 too (default: all; same bits)\n"
+          "  --no-blis          dense products by our own loops (same bits)\n"
+          "  --quiet            errors only\n"
+          "  --json             results as JSON on standard output\n"
+          "  --help             this, or the command's options\n"
+          "\nexit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (a resumable checkpoint was written)\n",
+          file);
+}
+
+static void log_line(void *user_data, int32_t level, const char *line)
+{
+    (void)user_data;
+    fprintf(stderr, "rlhf: %s: %s\n", level <= RLHF_LOG_ERROR ? "error" : "warning", line);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        usage(argc < 2 ? stderr : stdout);
+        return argc < 2 ? EXIT_USAGE : EXIT_DONE;
+    }
+    const command *command = NULL;
+    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            command = &commands[i];
+    if (command == NULL)
+        return program_usage("unknown command \"%s\" (rlhf --help lists them)", argv[1]);
+
+    arguments arguments;
+    if (!arguments_parse(&arguments, argc, argv, flags))
+        return EXIT_USAGE;
+    if (arguments_flag(&arguments, "help")) {
+        printf("rlhf %s: %s\n\n%s\nrlhf --help lists the options of every command.\n", command->name, command->summary,
+               command->help);
+        return EXIT_DONE;
+    }
+
+    rlhf_context_options options;
+    rlhf_context_options_init(&options, sizeof options);
+    options.threads = (int32_t)arguments_integer(&arguments, "threads", 0, 0, 1024);
+    options.seed = (uint64_t)arguments_integer(&arguments, "seed", 0, 0, INT64_MAX);
+    options.cpu_mask = (uint32_t)arguments_integer(&arguments, "cpu", UINT32_MAX, 0, UINT32_MAX);
+    options.use_blis = !arguments_flag(&arguments, "no-blis");
+    options.log = log_line;
+    program program = {.quiet = arguments_flag(&arguments, "quiet"), .json = arguments_flag(&arguments, "json")};
+    program.terminal = isatty(STDERR_FILENO) != 0;
+    if (arguments.error != 0)
+        return arguments.error;
+    rlhf_status status = rlhf_context_create(&program.context, &options);
+    if (status != RLHF_OK) {
+        fprintf(stderr, "rlhf: no context: %s\n", rlhf_status_name(status));
+        return EXIT_FAILED;
+    }
+    int result;
+    if (command->run == NULL) {
+        char machine[512];
+        rlhf_context_describe(program.context, machine, sizeof machine);
+        printf("librlhf %u.%u.%u\n%s\n", rlhf_version() >> 16, rlhf_version() >> 8 & 255, rlhf_version() & 255, machine);
+        result = arguments_finish(&arguments) ? EXIT_DONE : EXIT_USAGE;
+    } else {
+        interrupted = program.context;
+        struct sigaction action = {.sa_handler = on_interrupt};
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
+        arguments.command = command->name;
+        result = command->run(&program, &arguments);
+    }
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    rlhf_context_release(&program.context);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fputs("rlhf: standard output cannot be written\n", stderr);
+        return EXIT_FAILED;
+    }
+    return result;
+}

@@ -1,0 +1,195 @@
+/* Backward pass of causal attention. A task is one key/value head of one sequence: it alone writes that head's dk and dv
+ * and the dq of the query heads that share it. Probabilities are computed again, in squares of 256 queries by 256 keys,
+ * so that each square is one link of the chains over queries (dk, dv) and over keys (dq). */
+#include "compute/state.h"
+
+enum {
+    SQUARE = RLHFI_CHUNK,
+    STRIDE = SQUARE + 16, /* of a square's rows: 256 floats would put every fourth row into the same cache set */
+    KEY_ROWS = 24,        /* keys, or queries, of one product: they share the range that the mask leaves */
+    INLINE_WORK = 1 << 17
+};
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+struct gradient {
+    const rlhfi_kernels *kernels;
+    const rlhfi_attention *shape;
+    const float *q, *out, *log_sum_exp, *dout;
+    float *dq, *dk, *dv;
+    int64_t ldq, ldout, lddout, lddq, lddkv;
+    rlhfi_buffer *scratch;
+};
+
+/* One square: queries t0.. of one head against keys u0..; all pointers stand at its corner. */
+struct square {
+    int64_t t0, u0, queries, keys;
+    const float *q, *dout, *key, *value, *log_sum_exp;
+    float *dq, *dk, *dv;
+    float *p, *ds, *key_panel, *value_panel;
+    const float *delta;
+};
+
+static size_t scratch_floats(const rlhfi_attention *shape)
+{
+    return 2 * (size_t)SQUARE * STRIDE + 2 * (size_t)SQUARE * (size_t)shape->head_dim + SQUARE;
+}
+
+/* Queries of the square that see any of the keys [u, u+count) of the sequence. */
+static void queries_of(const rlhfi_attention *shape, const struct square *square, int64_t u, int64_t count,
+                       int64_t *from, int64_t *to)
+{
+    *from = larger(0, u - square->t0);
+    *to = square->queries;
+    if (shape->window > 0)
+        *to = smaller(*to, u + count - 1 + shape->window - square->t0);
+}
+
+static void multiply(const struct gradient *gradient, int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                     int64_t a_step, const float *b, int64_t ldb, int accumulate, float *c, int64_t ldc)
+{
+    rlhfi_block work = {.m = m, .n = n, .k = k, .a = a, .a_row = a_row, .a_step = a_step, .b = b, .ldb = ldb,
+                        .panel_stride = RLHFI_PANEL, .accumulate = accumulate, .c = c, .ldc = ldc};
+
+    if (k > 0)
+        gradient->kernels->product(&work);
+}
+
+/* p = scores' probabilities, ds = gradients of the scores. */
+static void probabilities(const struct gradient *gradient, const struct square *square)
+{
+    const rlhfi_attention *shape = gradient->shape;
+    const int64_t head = shape->head_dim;
+
+    for (int64_t j = 0; j < square->keys; j += RLHFI_PANEL) {
+        int64_t n = smaller(RLHFI_PANEL, square->keys - j), from, to;
+        queries_of(shape, square, square->u0 + j, n, &from, &to);
+        if (from >= to)
+            continue;
+        multiply(gradient, to - from, n, head, square->q + from * gradient->ldq, gradient->ldq, 1,
+                 square->key_panel + j * head, RLHFI_PANEL, 0, square->p + from * STRIDE + j, STRIDE);
+        multiply(gradient, to - from, n, head, square->dout + from * gradient->lddout, gradient->lddout, 1,
+                 square->value_panel + j * head, RLHFI_PANEL, 0, square->ds + from * STRIDE + j, STRIDE);
+    }
+    for (int64_t t = 0; t < square->queries; t++) {
+        int64_t query = square->t0 + t, seen = shape->window > 0 ? larger(0, query + 1 - shape->window) : 0;
+        rlhfi_score_row row = {larger(0, seen - square->u0), smaller(square->keys, query + 1 - square->u0),
+                               (square->keys + 15) / 16 * 16, shape->scale};
+        if (row.first >= row.end)
+            row.first = row.end = 0;
+        gradient->kernels->softmax_backward(&row, square->log_sum_exp[t * shape->heads], square->delta[t],
+                                            square->p + t * STRIDE, square->ds + t * STRIDE);
+    }
+}
+
+static void add_gradients(const struct gradient *gradient, const struct square *square)
+{
+    const rlhfi_attention *shape = gradient->shape;
+    const int64_t head = shape->head_dim;
+
+    for (int64_t j = 0; j < square->keys; j += KEY_ROWS) {
+        int64_t m = smaller(KEY_ROWS, square->keys - j), from, to;
+        queries_of(shape, square, square->u0 + j, m, &from, &to);
+        multiply(gradient, m, head, to - from, square->p + from * STRIDE + j, 1, STRIDE,
+                 square->dout + from * gradient->lddout, gradient->lddout, 1, square->dv + j * gradient->lddkv,
+                 gradient->lddkv);
+        multiply(gradient, m, head, to - from, square->ds + from * STRIDE + j, 1, STRIDE,
+                 square->q + from * gradient->ldq, gradient->ldq, 1, square->dk + j * gradient->lddkv,
+                 gradient->lddkv);
+    }
+    for (int64_t t = 0; t < square->queries; t += KEY_ROWS) {
+        int64_t m = smaller(KEY_ROWS, square->queries - t), query = square->t0 + t;
+        int64_t from = shape->window > 0 ? larger(0, query + 1 - shape->window - square->u0) : 0;
+        int64_t to = smaller(square->keys, query + m - square->u0);
+        multiply(gradient, m, head, to - from, square->ds + t * STRIDE + from, STRIDE, 1,
+                 square->key + from * shape->ldkv, shape->ldkv, 1, square->dq + t * gradient->lddq, gradient->lddq);
+    }
+}
+
+static void zero_rows(int64_t rows, int64_t n, float *x, int64_t ld)
+{
+    for (int64_t r = 0; r < rows; r++)
+        memset(x + r * ld, 0, (size_t)n * sizeof(float));
+}
+
+static void pack_square(const struct gradient *gradient, const struct square *square)
+{
+    const int64_t head = gradient->shape->head_dim, ldkv = gradient->shape->ldkv;
+
+    for (int64_t j = 0; j < square->keys; j += RLHFI_PANEL) {
+        int64_t n = smaller(RLHFI_PANEL, square->keys - j);
+        gradient->kernels->pack(1, head, n, square->key + j * ldkv, ldkv, square->key_panel + j * head);
+        gradient->kernels->pack(1, head, n, square->value + j * ldkv, ldkv, square->value_panel + j * head);
+    }
+}
+
+static void gradient_task(void *argument, int64_t index, int32_t worker)
+{
+    const struct gradient *gradient = argument;
+    const rlhfi_attention *shape = gradient->shape;
+    const int64_t s = index / shape->kv_heads, g = index % shape->kv_heads, head = shape->head_dim;
+    const int64_t begin = shape->query_offset[s], length = shape->query_offset[s + 1] - begin;
+    const int64_t group = shape->heads / shape->kv_heads;
+    float *scratch = gradient->scratch[worker].data, *delta = scratch + scratch_floats(shape) - SQUARE;
+    float *dk = gradient->dk + begin * gradient->lddkv + g * head, *dv = gradient->dv + begin * gradient->lddkv + g * head;
+    struct square square = {.p = scratch, .ds = scratch + SQUARE * STRIDE, .key_panel = scratch + 2 * SQUARE * STRIDE,
+                            .delta = delta};
+
+    square.value_panel = square.key_panel + SQUARE * head;
+    zero_rows(length, head, dk, gradient->lddkv);
+    zero_rows(length, head, dv, gradient->lddkv);
+    for (int64_t h = g * group; h < (g + 1) * group; h++) {
+        for (int64_t t0 = 0; t0 < length; t0 += SQUARE) {
+            int64_t row = begin + t0, u0 = 0;
+            square.t0 = t0;
+            square.queries = smaller(SQUARE, length - t0);
+            square.q = gradient->q + row * gradient->ldq + h * head;
+            square.dq = gradient->dq + row * gradient->lddq + h * head;
+            square.dout = gradient->dout + row * gradient->lddout + h * head;
+            square.log_sum_exp = gradient->log_sum_exp + row * shape->heads + h;
+            for (int64_t t = 0; t < square.queries; t++)
+                delta[t] = gradient->kernels->dot(head, square.dout + t * gradient->lddout,
+                                                  gradient->out + (row + t) * gradient->ldout + h * head);
+            zero_rows(square.queries, head, square.dq, gradient->lddq);
+            if (shape->window > 0)
+                u0 = larger(0, t0 + 1 - shape->window) / SQUARE * SQUARE;
+            for (; u0 < t0 + square.queries; u0 += SQUARE) {
+                square.u0 = u0;
+                square.keys = smaller(SQUARE, length - u0);
+                square.key = shape->key[s] + u0 * shape->ldkv + g * head;
+                square.value = shape->value[s] + u0 * shape->ldkv + g * head;
+                square.dk = dk + u0 * gradient->lddkv;
+                square.dv = dv + u0 * gradient->lddkv;
+                pack_square(gradient, &square);
+                probabilities(gradient, &square);
+                add_gradients(gradient, &square);
+            }
+        }
+    }
+}
+
+rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq,
+                                  const float *out, int64_t ldout, const float *log_sum_exp, const float *dout,
+                                  int64_t lddout, float *dq, int64_t lddq, float *dk, float *dv, int64_t lddkv)
+{
+    rlhfi_compute *compute = rlhfi_compute_of(context);
+    struct gradient gradient = {rlhfi_kernels_of(context), shape, q, out, log_sum_exp, dout, dq, dk, dv,
+                                ldq, ldout, lddout, lddq, lddkv, compute->worker};
+    double work = 0.0;
+
+    RLHFI_REQUIRE(context, shape->heads > 0 && shape->kv_heads > 0 && shape->head_dim > 0 &&
+                               shape->heads % shape->kv_heads == 0 && shape->window >= 0);
+    for (int64_t s = 0; s < shape->sequences; s++) {
+        int64_t length = shape->query_offset[s + 1] - shape->query_offset[s];
+        RLHFI_REQUIRE(context, length >= 0 && length == shape->key_length[s]);
+        work += (double)length * (double)length * shape->heads * shape->head_dim;
+    }
+    RLHFI_TRY(rlhfi_scratch_reserve(context, scratch_floats(shape)));
+    if (work < INLINE_WORK)
+        for (int64_t i = 0; i < shape->sequences * shape->kv_heads; i++)
+            gradient_task(&gradient, i, 0);
+    else
+        rlhfi_parallel(context, shape->sequences * shape->kv_heads, gradient_task, &gradient);
+    return RLHF_OK;
+}

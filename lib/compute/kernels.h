@@ -1,0 +1,111 @@
+/* The table of kernels, one instance per instruction set, chosen once per context. Every entry gives the same bits in
+ * every instance, because all are made from one source (kernels_template.h) over a 16-lane vector type. */
+#ifndef RLHFI_KERNELS_H
+#define RLHFI_KERNELS_H
+
+#include "compute/compute.h"
+
+enum {
+    RLHFI_PANEL = 32,      /* columns of a panel: [k][32] floats, one behind the other */
+    RLHFI_CHUNK = 256,     /* a chain restarts after so many k */
+    RLHFI_HEAD_BLOCK = 1024 /* logits per block of the head's log-sum-exp */
+};
+
+/* C[m,n] = A * B (+ C) (+ bias), on one thread. A element (i,p) is a[i*a_row + p*a_step]. B element (p,j) stands in
+ * panel j/32 at b[j/32*panel_stride + p*ldb + j%32]: packed panels have ldb 32 and panel_stride 32*k, a plain row-major
+ * matrix has panel_stride 32. Nothing beyond column n is read or written. */
+typedef struct rlhfi_block {
+    int64_t m, n, k;
+    const float *a;
+    int64_t a_row, a_step;
+    const float *b;
+    int64_t ldb, panel_stride;
+    const float *bias;
+    int accumulate;
+    float *c;
+    int64_t ldc;
+} rlhfi_block;
+
+/* One row of attention scores s[0..width), width a multiple of 16; keys first <= u < end are allowed. */
+typedef struct rlhfi_score_row {
+    int64_t first, end, width;
+    float scale;
+} rlhfi_score_row;
+
+/* What a row's softmax needs from one block of logits z: x = z * inverse_temperature, m its maximum. */
+typedef struct rlhfi_head_part {
+    float highest;  /* max z */
+    float sum;      /* sum of e^(x - m), lanes */
+    float weighted; /* sum of e^(x - m) * (x - m), lanes */
+    float plain;    /* sum of x, lanes */
+    int32_t best;   /* index in the block of the first z that is the highest */
+} rlhfi_head_part;
+
+/* dz = inverse_temperature * (each - p * (common + entropy_gradient * (log p + entropy))) */
+typedef struct rlhfi_head_slope {
+    float inverse_temperature, log_sum_exp, common, entropy_gradient, entropy, each;
+} rlhfi_head_slope;
+
+typedef struct rlhfi_kernels {
+    const char *name;
+
+    void (*product)(const rlhfi_block *work);
+    /* One panel of n <= 32 columns from B stored [n,k] (transposed) or [k,n]; missing columns become zero. */
+    void (*pack)(int transposed, int64_t k, int64_t n, const float *source, int64_t ld, float *panel);
+
+    void (*add)(int64_t n, float *y, const float *x);
+    void (*scale)(int64_t n, float *x, float factor);
+    double (*sum_of_squares)(int64_t n, const float *x);
+    bool (*all_finite)(int64_t n, const float *x);
+    void (*adamw)(const rlhfi_adamw *step, int64_t n, float *parameter, const float *gradient, float *m, float *v);
+
+    /* Rows of width d that stand one behind the other. */
+    void (*rms_norm)(int64_t rows, int64_t d, const float *x, const float *weight, float eps, float *y, float *rstd);
+    void (*rms_norm_backward)(int64_t rows, int64_t d, const float *x, const float *weight, const float *rstd,
+                              const float *dy, float *dx);
+    void (*layer_norm)(int64_t rows, int64_t d, const float *x, const float *weight, const float *bias, float eps,
+                       float *y, float *mean, float *rstd);
+    void (*layer_norm_backward)(int64_t rows, int64_t d, const float *x, const float *weight, const float *mean,
+                                const float *rstd, const float *dy, float *dx);
+    /* sum[j] = chain over the rows of dy * (x - mean) * rstd, for n columns; mean NULL = 0 */
+    void (*norm_weight_sum)(int64_t rows, int64_t n, const float *x, const float *dy, int64_t ld, const float *mean,
+                            const float *rstd, float *sum);
+    /* sum[j] = sum over the rows of dy */
+    void (*column_sum)(int64_t rows, int64_t n, const float *dy, int64_t ld, float *sum);
+
+    void (*activate)(enum rlhfi_activation kind, int64_t n, const float *x, const float *u, float *y);
+    void (*activate_backward)(enum rlhfi_activation kind, int64_t n, const float *x, const float *u, const float *dy,
+                              float *dx, float *du);
+    /* heads of width 2*half; sine is multiplied with direction +1 or -1 */
+    void (*rotate)(int64_t heads, int64_t half, const float *cosine, const float *sine, float direction, float *x);
+
+    /* Attention. softmax: s becomes e^(scale*s - max), 0 where not allowed; returns the sum, *maximum the maximum. */
+    float (*softmax)(const rlhfi_score_row *row, float *s, float *maximum);
+    void (*divide)(int64_t n, const float *x, float by, float *y);
+    /* lanes over n of a*b */
+    float (*dot)(int64_t n, const float *a, const float *b);
+    /* s becomes p = e^(scale*s - log_sum_exp), dp becomes scale * p * (dp - delta), both 0 where not allowed */
+    void (*softmax_backward)(const rlhfi_score_row *row, float log_sum_exp, float delta, float *s, float *dp);
+
+    void (*head_part)(int64_t n, const float *z, float inverse_temperature, bool want_best, rlhfi_head_part *part);
+    void (*head_slope)(int64_t n, const rlhfi_head_slope *slope, float *z);
+    /* p = e^(z*inverse_temperature - maximum) * factor */
+    void (*exp_scaled)(int64_t n, const float *z, float inverse_temperature, float maximum, float factor, float *p);
+
+    /* The polynomials, for tests and vector callers: y = f(x). */
+    void (*exp)(int64_t n, const float *x, float *y);
+    void (*log)(int64_t n, const float *x, float *y);
+    void (*tanh)(int64_t n, const float *x, float *y);
+    void (*erf)(int64_t n, const float *x, float *y);
+} rlhfi_kernels;
+
+extern const rlhfi_kernels rlhfi_kernels_scalar;
+extern const rlhfi_kernels rlhfi_kernels_avx2;
+extern const rlhfi_kernels rlhfi_kernels_avx512;
+
+static inline const rlhfi_kernels *rlhfi_kernels_of(const rlhf_context *context)
+{
+    return context->kernels;
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* The one source of all kernels. The includer has chosen the vector type (simd_*.h), the tile shapes and KERNELS_NAME. */
+#include "compute/math_template.h"
+#include "compute/tiles_template.h"
+#include "compute/rows_template.h"
+
+#define TEXT_OF(name) #name
+#define TEXT(name) TEXT_OF(name)
+#define JOINED_OF(a, b) a##b
+#define JOINED(a, b) JOINED_OF(a, b)
+
+const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
+    .name = TEXT(KERNELS_NAME),
+    .product = k_product,
+    .pack = k_pack,
+    .add = k_add,
+    .scale = k_scale,
+    .sum_of_squares = k_sum_of_squares,
+    .all_finite = k_all_finite,
+    .adamw = k_adamw,
+    .rms_norm = k_rms_norm,
+    .rms_norm_backward = k_rms_norm_backward,
+    .layer_norm = k_layer_norm,
+    .layer_norm_backward = k_layer_norm_backward,
+    .norm_weight_sum = k_norm_weight_sum,
+    .column_sum = k_column_sum,
+    .activate = k_activate,
+    .activate_backward = k_activate_backward,
+    .rotate = k_rotate,
+    .softmax = k_softmax,
+    .divide = k_divide,
+    .dot = k_dot,
+    .softmax_backward = k_softmax_backward,
+    .head_part = k_head_part,
+    .head_slope = k_head_slope,
+    .exp_scaled = k_exp_scaled,
+    .exp = k_exp,
+    .log = k_log,
+    .tanh = k_tanh,
+    .erf = k_erf,
+};

@@ -1,0 +1,202 @@
+/* v16 as two AVX2 registers of 8 lanes. simd_scalar.h says what each operation means. */
+#ifndef RLHFI_SIMD_H
+#define RLHFI_SIMD_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+typedef struct v16 {
+    __m256 low, high;
+} v16;
+typedef struct v16i {
+    __m256i low, high;
+} v16i;
+typedef v16 v16m; /* all bits of a lane set or none */
+typedef struct v16d {
+    __m256d part[4];
+} v16d;
+
+#define V16_BOTH(type, low, high) ((type){low, high})
+#define V16_EACH(operation, a, b) V16_BOTH(v16, operation((a).low, (b).low), operation((a).high, (b).high))
+#define V16I_EACH(operation, a, b) V16_BOTH(v16i, operation((a).low, (b).low), operation((a).high, (b).high))
+
+static inline v16 v16_set(float x) { return V16_BOTH(v16, _mm256_set1_ps(x), _mm256_set1_ps(x)); }
+static inline v16 v16_zero(void) { return V16_BOTH(v16, _mm256_setzero_ps(), _mm256_setzero_ps()); }
+static inline v16 v16_load(const float *p) { return V16_BOTH(v16, _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
+
+/* Masks of the lanes j < n of each half. */
+static inline v16i v16i_first(int n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return V16_BOTH(v16i, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane),
+                    _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), lane));
+}
+
+static inline v16 v16_load_first(const float *p, int n)
+{
+    v16i mask = v16i_first(n);
+    return V16_BOTH(v16, _mm256_maskload_ps(p, mask.low), _mm256_maskload_ps(p + 8, mask.high));
+}
+
+static inline void v16_store(float *p, v16 x)
+{
+    _mm256_storeu_ps(p, x.low);
+    _mm256_storeu_ps(p + 8, x.high);
+}
+
+static inline void v16_store_first(float *p, v16 x, int n)
+{
+    v16i mask = v16i_first(n);
+    _mm256_maskstore_ps(p, mask.low, x.low);
+    _mm256_maskstore_ps(p + 8, mask.high, x.high);
+}
+
+static inline v16 v16_add(v16 a, v16 b) { return V16_EACH(_mm256_add_ps, a, b); }
+static inline v16 v16_sub(v16 a, v16 b) { return V16_EACH(_mm256_sub_ps, a, b); }
+static inline v16 v16_mul(v16 a, v16 b) { return V16_EACH(_mm256_mul_ps, a, b); }
+static inline v16 v16_div(v16 a, v16 b) { return V16_EACH(_mm256_div_ps, a, b); }
+static inline v16 v16_sqrt(v16 a) { return V16_BOTH(v16, _mm256_sqrt_ps(a.low), _mm256_sqrt_ps(a.high)); }
+
+static inline v16 v16_fma(v16 a, v16 b, v16 c)
+{
+    return V16_BOTH(v16, _mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high));
+}
+
+static inline v16 v16_fnma(v16 a, v16 b, v16 c)
+{
+    return V16_BOTH(v16, _mm256_fnmadd_ps(a.low, b.low, c.low), _mm256_fnmadd_ps(a.high, b.high, c.high));
+}
+
+static inline v16 v16_max(v16 a, v16 b) { return V16_EACH(_mm256_max_ps, a, b); }
+static inline v16 v16_min(v16 a, v16 b) { return V16_EACH(_mm256_min_ps, a, b); }
+
+static inline v16i v16_bits(v16 a)
+{
+    return V16_BOTH(v16i, _mm256_castps_si256(a.low), _mm256_castps_si256(a.high));
+}
+
+static inline v16 v16_from_bits(v16i a)
+{
+    return V16_BOTH(v16, _mm256_castsi256_ps(a.low), _mm256_castsi256_ps(a.high));
+}
+
+static inline v16i v16i_set(int32_t x) { return V16_BOTH(v16i, _mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
+static inline v16i v16i_add(v16i a, v16i b) { return V16I_EACH(_mm256_add_epi32, a, b); }
+static inline v16i v16i_sub(v16i a, v16i b) { return V16I_EACH(_mm256_sub_epi32, a, b); }
+static inline v16i v16i_and(v16i a, v16i b) { return V16I_EACH(_mm256_and_si256, a, b); }
+static inline v16i v16i_or(v16i a, v16i b) { return V16I_EACH(_mm256_or_si256, a, b); }
+
+static inline v16i v16i_shift_left(v16i a, int n)
+{
+    return V16_BOTH(v16i, _mm256_slli_epi32(a.low, n), _mm256_slli_epi32(a.high, n));
+}
+
+static inline v16i v16i_shift_right(v16i a, int n)
+{
+    return V16_BOTH(v16i, _mm256_srli_epi32(a.low, n), _mm256_srli_epi32(a.high, n));
+}
+
+static inline v16 v16_from_int(v16i a)
+{
+    return V16_BOTH(v16, _mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high));
+}
+
+#define V16_COMPARE(a, b, how) V16_BOTH(v16m, _mm256_cmp_ps(a.low, b.low, how), _mm256_cmp_ps(a.high, b.high, how))
+static inline v16m v16_less(v16 a, v16 b) { return V16_COMPARE(a, b, _CMP_LT_OQ); }
+static inline v16m v16_less_equal(v16 a, v16 b) { return V16_COMPARE(a, b, _CMP_LE_OQ); }
+static inline v16m v16_equal(v16 a, v16 b) { return V16_COMPARE(a, b, _CMP_EQ_OQ); }
+
+static inline v16 v16_select(v16m m, v16 yes, v16 no)
+{
+    return V16_BOTH(v16, _mm256_blendv_ps(no.low, yes.low, m.low), _mm256_blendv_ps(no.high, yes.high, m.high));
+}
+
+static inline v16 v16_keep(v16 x, int first, int end, float fill)
+{
+    v16i before = v16i_first(first), until = v16i_first(end);
+    v16i kept = V16I_EACH(_mm256_andnot_si256, before, until);
+    return v16_select(v16_from_bits(kept), x, v16_set(fill));
+}
+
+static inline uint32_t v16m_bits(v16m m)
+{
+    return (uint32_t)_mm256_movemask_ps(m.low) | (uint32_t)_mm256_movemask_ps(m.high) << 8;
+}
+
+static inline float v16_sum(v16 a)
+{
+    __m256 eight = _mm256_add_ps(a.low, a.high);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+static inline float v16_highest(v16 a)
+{
+    __m256 eight = _mm256_max_ps(a.low, a.high);
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+static inline void v16_transpose_8x8(__m256 r[8])
+{
+    __m256 t[8], s[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        s[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        s[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        s[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        s[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x31);
+    }
+}
+
+static inline void v16_transpose(v16 row[16])
+{
+    __m256 quarter[4][8]; /* upper left, upper right, lower left, lower right */
+    for (int i = 0; i < 8; i++) {
+        quarter[0][i] = row[i].low;
+        quarter[1][i] = row[i].high;
+        quarter[2][i] = row[8 + i].low;
+        quarter[3][i] = row[8 + i].high;
+    }
+    for (int i = 0; i < 4; i++)
+        v16_transpose_8x8(quarter[i]);
+    for (int i = 0; i < 8; i++) {
+        row[i] = V16_BOTH(v16, quarter[0][i], quarter[2][i]);
+        row[8 + i] = V16_BOTH(v16, quarter[1][i], quarter[3][i]);
+    }
+}
+
+static inline v16d v16d_zero(void)
+{
+    __m256d zero = _mm256_setzero_pd();
+    return (v16d){{zero, zero, zero, zero}};
+}
+
+static inline v16d v16d_add_square(v16d sum, v16 x)
+{
+    __m256d wide[4] = {_mm256_cvtps_pd(_mm256_castps256_ps128(x.low)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.low, 1)),
+                       _mm256_cvtps_pd(_mm256_castps256_ps128(x.high)),
+                       _mm256_cvtps_pd(_mm256_extractf128_ps(x.high, 1))};
+    for (int i = 0; i < 4; i++)
+        sum.part[i] = _mm256_fmadd_pd(wide[i], wide[i], sum.part[i]);
+    return sum;
+}
+
+static inline double v16d_sum(v16d a)
+{
+    __m256d low = _mm256_add_pd(a.part[0], a.part[2]), high = _mm256_add_pd(a.part[1], a.part[3]);
+    __m256d four = _mm256_add_pd(low, high);
+    __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+#endif

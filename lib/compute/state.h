@@ -1,0 +1,63 @@
+/* What the compute room keeps in a context: buffers that only grow, so that a training step allocates nothing once it
+ * has seen its largest shapes. A context belongs to one thread at a time and tasks do not call back into this room, so
+ * the shared buffers have one user. */
+#ifndef RLHFI_COMPUTE_STATE_H
+#define RLHFI_COMPUTE_STATE_H
+
+#include "compute/kernels.h"
+
+typedef struct rlhfi_buffer {
+    float *data;
+    size_t capacity; /* floats */
+} rlhfi_buffer;
+
+typedef struct rlhfi_compute {
+    void *blis;           /* products_blis.c; NULL without BLIS */
+    rlhfi_buffer packed;  /* the right-hand matrix of a product, as panels */
+    rlhfi_buffer partial; /* sums of row blocks that wait to be added in order */
+    rlhfi_buffer tile;    /* a chunk of logits and of gathered rows */
+    rlhfi_buffer gathered;
+    rlhfi_buffer index;   /* 64-bit numbers: where the tasks of each sequence begin */
+    int32_t workers;
+    rlhfi_buffer worker[]; /* scratch of each thread */
+} rlhfi_compute;
+
+static inline rlhfi_compute *rlhfi_compute_of(const rlhf_context *context)
+{
+    return context->products;
+}
+
+/* Makes room for count floats; the contents are lost. */
+rlhf_status rlhfi_buffer_reserve(rlhf_context *context, rlhfi_buffer *buffer, size_t count);
+/* The same for every thread's scratch. */
+rlhf_status rlhfi_scratch_reserve(rlhf_context *context, size_t count);
+
+/* task(argument, first, end) over 0..count-1 in pieces of grain (the last one shorter). */
+typedef void (*rlhfi_range_task)(void *argument, int64_t first, int64_t end);
+void rlhfi_parallel_ranges(rlhf_context *context, int64_t count, int64_t grain, rlhfi_range_task task, void *argument);
+/* Rows per piece so that a piece has about `elements` of width `width`. */
+int64_t rlhfi_rows_per_piece(int64_t width, int64_t elements);
+
+/* Cuts the product into tiles and runs them on the pool. B must be readable as rlhfi_block says. */
+void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work);
+/* All panels of B stored [n,k] (transposed) or [k,n] into panel [ceil(n/32)][k][32]. */
+void rlhfi_pack_panels(rlhf_context *context, int transposed, int64_t k, int64_t n, const float *source, int64_t ld,
+                       float *panel);
+
+/* sum[j] += over rows, ascending in blocks of 256 that are then added in order: dy, or with x a chain of
+ * dy * (x - mean) * rstd (mean NULL = 0). */
+rlhf_status rlhfi_sum_over_rows(rlhf_context *context, int64_t rows, int64_t n, const float *x, const float *dy,
+                                int64_t ld, const float *mean, const float *rstd, float *sum);
+
+static inline int64_t rlhfi_head_blocks(int64_t vocabulary)
+{
+    return (vocabulary + RLHFI_HEAD_BLOCK - 1) / RLHFI_HEAD_BLOCK;
+}
+
+/* products_blis.c. attach: leaves compute->blis NULL if BLIS is missing, of another version or not exact. */
+void rlhfi_blis_attach(rlhf_context *context);
+void rlhfi_blis_detach(rlhf_context *context);
+bool rlhfi_blis_wants(const rlhf_context *context, int64_t m, int64_t n, int64_t k);
+void rlhfi_blis_product(rlhf_context *context, const rlhfi_block *work, int64_t b_row, int64_t b_column);
+
+#endif

@@ -1,0 +1,135 @@
+/* Ragged batches: one block of memory per batch. Public: rlhf/batch.h. */
+#include "data/data.h"
+
+struct rlhf_batch {
+    int64_t references;
+    rlhf_context *context;
+    int64_t rows;
+    int64_t *offset, *response_offset;
+    int32_t *tokens, *prompt_length;
+};
+
+static rlhf_status check_layout(rlhf_context *context, int64_t rows, const int64_t *offset, const int32_t *tokens,
+                                const int32_t *prompt_length)
+{
+    if (rows < 0 || offset == NULL || offset[0] != 0)
+        return rlhfi_fail(context, RLHF_E_INVAL, "batch: rows must be 0 or more and offset begin with 0");
+    for (int64_t r = 0; r < rows; r++) {
+        if (offset[r + 1] < offset[r] || offset[r + 1] - offset[r] > INT32_MAX)
+            return rlhfi_fail(context, RLHF_E_INVAL, "batch row %lld: offsets %lld, %lld do not ascend by at most %d",
+                              (long long)r, (long long)offset[r], (long long)offset[r + 1], INT32_MAX);
+        if (prompt_length != NULL && (prompt_length[r] < 0 || prompt_length[r] > offset[r + 1] - offset[r]))
+            return rlhfi_fail(context, RLHF_E_INVAL, "batch row %lld: prompt_length %d, but the row has %lld tokens",
+                              (long long)r, prompt_length[r], (long long)(offset[r + 1] - offset[r]));
+    }
+    if (tokens == NULL && offset[rows] > 0)
+        return rlhfi_fail(context, RLHF_E_INVAL, "batch: tokens is NULL, but %lld are announced", (long long)offset[rows]);
+    return RLHF_OK;
+}
+
+static rlhf_status allocate(rlhf_batch **out, rlhf_context *context, int64_t rows, int64_t tokens)
+{
+    rlhf_batch *batch = rlhfi_calloc(context, 1, sizeof *batch);
+    if (batch == NULL)
+        return RLHF_E_NOMEM;
+    batch->references = 1;
+    batch->context = rlhfi_context_retain(context);
+    batch->rows = rows;
+    batch->offset = rlhfi_calloc(context, (size_t)rows + 1, sizeof *batch->offset);
+    batch->response_offset = rlhfi_calloc(context, (size_t)rows + 1, sizeof *batch->response_offset);
+    batch->tokens = rlhfi_alloc_array(context, (size_t)tokens, sizeof *batch->tokens);
+    batch->prompt_length = rlhfi_calloc(context, (size_t)rows, sizeof *batch->prompt_length);
+    if (batch->offset == NULL || batch->response_offset == NULL || batch->tokens == NULL || batch->prompt_length == NULL) {
+        rlhf_batch_release(&batch);
+        return RLHF_E_NOMEM;
+    }
+    *out = batch;
+    return RLHF_OK;
+}
+
+static void count_responses(rlhf_batch *batch)
+{
+    for (int64_t r = 0; r < batch->rows; r++)
+        batch->response_offset[r + 1] =
+            batch->response_offset[r] + (batch->offset[r + 1] - batch->offset[r]) - batch->prompt_length[r];
+}
+
+rlhf_status rlhf_batch_create(rlhf_batch **out, rlhf_context *context, int64_t rows, const int64_t *offset,
+                              const int32_t *tokens, const int32_t *prompt_length)
+{
+    if (out != NULL)
+        *out = NULL;
+    RLHFI_TRY(rlhfi_enter(context));
+    RLHFI_REQUIRE(context, out != NULL);
+    RLHFI_TRY(check_layout(context, rows, offset, tokens, prompt_length));
+    RLHFI_TRY(allocate(out, context, rows, offset[rows]));
+    memcpy((*out)->offset, offset, ((size_t)rows + 1) * sizeof *offset);
+    if (offset[rows] > 0)
+        memcpy((*out)->tokens, tokens, (size_t)offset[rows] * sizeof *tokens);
+    if (prompt_length != NULL && rows > 0)
+        memcpy((*out)->prompt_length, prompt_length, (size_t)rows * sizeof *prompt_length);
+    count_responses(*out);
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_batch_from_sequences(rlhf_batch **out, rlhf_context *context, const rlhfi_sequence *const *sequences,
+                                       int64_t count)
+{
+    int64_t tokens = 0;
+    *out = NULL;
+    for (int64_t r = 0; r < count; r++)
+        tokens += sequences[r]->length;
+    RLHFI_TRY(allocate(out, context, count, tokens));
+    rlhf_batch *batch = *out;
+    for (int64_t r = 0; r < count; r++) {
+        const rlhfi_sequence *sequence = sequences[r];
+        if (sequence->length > 0)
+            memcpy(batch->tokens + batch->offset[r], sequence->tokens, (size_t)sequence->length * sizeof *sequence->tokens);
+        batch->offset[r + 1] = batch->offset[r] + sequence->length;
+        batch->prompt_length[r] = sequence->prompt_length;
+    }
+    count_responses(batch);
+    return RLHF_OK;
+}
+
+rlhf_batch *rlhfi_batch_retain(rlhf_batch *batch)
+{
+    batch->references++;
+    return batch;
+}
+
+rlhf_context *rlhfi_batch_context(const rlhf_batch *batch)
+{
+    return batch->context;
+}
+
+void rlhf_batch_release(rlhf_batch **batch)
+{
+    if (batch == NULL || *batch == NULL)
+        return;
+    rlhf_batch *b = *batch;
+    *batch = NULL;
+    if (--b->references > 0)
+        return;
+    rlhf_context *context = b->context;
+    rlhfi_free(context, b->offset);
+    rlhfi_free(context, b->response_offset);
+    rlhfi_free(context, b->tokens);
+    rlhfi_free(context, b->prompt_length);
+    rlhfi_free(context, b);
+    rlhf_context_release(&context);
+}
+
+rlhf_status rlhf_batch_get(const rlhf_batch *batch, rlhf_batch_view *view)
+{
+    if (batch == NULL)
+        return RLHF_E_INVAL;
+    RLHFI_TRY(rlhfi_enter(batch->context));
+    RLHFI_REQUIRE(batch->context, view != NULL && view->struct_size == sizeof *view);
+    view->rows = batch->rows;
+    view->offset = batch->offset;
+    view->tokens = batch->tokens;
+    view->prompt_length = batch->prompt_length;
+    view->response_offset = batch->response_offset;
+    return RLHF_OK;
+}

@@ -1,0 +1,323 @@
+/* From one row of logits to one token: temperature, filters, and a draw from what they leave.
+ *
+ * A draw must be the same on every machine, so everything here is made of IEEE multiplications, additions and
+ * comparisons in double, in an order that the vocabulary alone decides. The room's README tells it in mathematics. */
+#include "generation/internal.h"
+
+#include <float.h>
+#include <math.h>
+
+/* Eight numbers at a time. The compilers cut this to the registers that there are; no result depends on how. */
+enum { WIDTH = 8, BLOCK = 64 };
+typedef double wide __attribute__((vector_size(WIDTH * sizeof(double))));
+typedef int64_t wide_bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
+typedef float narrow __attribute__((vector_size(WIDTH * sizeof(float))));
+typedef int32_t narrow_bits __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+
+/* WIDTH logits from place i on; behind the end stand impossible ones. */
+static void load(const float *logits, int64_t vocabulary, int64_t i, float eight[WIDTH])
+{
+    if (vocabulary - i >= WIDTH) {
+        memcpy(eight, logits + i, WIDTH * sizeof *eight);
+        return;
+    }
+    for (int64_t j = 0; j < WIDTH; j++)
+        eight[j] = i + j < vocabulary ? logits[i + j] : -INFINITY;
+}
+
+static rlhf_status largest(const float *logits, int64_t vocabulary, float *top)
+{
+    float eight[WIDTH];
+    int32_t good[WIDTH];
+    narrow_bits usable = ~(narrow_bits){0};
+    narrow best, next;
+
+    for (int j = 0; j < WIDTH; j++)
+        eight[j] = -INFINITY;
+    memcpy(&best, eight, sizeof best);
+    for (int64_t i = 0; i < vocabulary; i += WIDTH) {
+        load(logits, vocabulary, i, eight);
+        memcpy(&next, eight, sizeof next);
+        usable &= next <= FLT_MAX; /* neither NaN nor +infinity */
+        narrow_bits larger = next > best;
+        best = (narrow)(((narrow_bits)next & larger) | ((narrow_bits)best & ~larger));
+    }
+    memcpy(eight, &best, sizeof best);
+    memcpy(good, &usable, sizeof usable);
+    *top = -INFINITY;
+    for (int j = 0; j < WIDTH; j++) {
+        if (!good[j])
+            return RLHF_E_NONFINITE;
+        if (eight[j] > *top)
+            *top = eight[j];
+    }
+    return *top == -INFINITY ? RLHF_E_INVAL : RLHF_OK;
+}
+
+static int32_t first_equal(const float *logits, float top)
+{
+    int32_t token = 0;
+
+    while (logits[token] != top)
+        token++;
+    return token;
+}
+
+/* e^x for x <= 0: x = n log 2 + r, the series of e^r up to r^11/11! (relative error below 1e-14), times 2^n. Adding
+ * 1.5 * 2^52 rounds to a whole number and leaves it in the low bits. Below -700 the result is 0. No fused operation is
+ * wanted here: without one the oldest x86-64 computes the same bits, several at a time. */
+static inline void exponential(const double x_in[WIDTH], double *out)
+{
+    wide x, shifted, n, r, p;
+    wide_bits bits;
+
+    memcpy(&x, x_in, sizeof x);
+    shifted = x * 0x1.71547652b82fep+0 + 0x1.8p52;
+    n = shifted - 0x1.8p52;
+    r = (x - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
+    p = r * (1.0 / 39916800) + 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+    p = p * r + 1.0 / 40320;
+    p = p * r + 1.0 / 5040;
+    p = p * r + 1.0 / 720;
+    p = p * r + 1.0 / 120;
+    p = p * r + 1.0 / 24;
+    p = p * r + 1.0 / 6;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    bits = (wide_bits)p + ((wide_bits)shifted << 52);
+    bits &= x > -700.0;
+    memcpy(out, &bits, sizeof bits);
+}
+
+static void weigh(const float *logits, int64_t vocabulary, float top, double inverse_temperature, double *weight)
+{
+    float eight[WIDTH];
+    double x[WIDTH], tail[WIDTH];
+
+    for (int64_t i = 0; i < vocabulary; i += WIDTH) {
+        load(logits, vocabulary, i, eight);
+        for (int j = 0; j < WIDTH; j++)
+            x[j] = ((double)eight[j] - (double)top) * inverse_temperature;
+        if (vocabulary - i >= WIDTH) {
+            exponential(x, weight + i);
+        } else {
+            exponential(x, tail);
+            memcpy(weight + i, tail, (size_t)(vocabulary - i) * sizeof *tail);
+        }
+    }
+}
+
+/* Sum of at most BLOCK weights: eight lanes, then a fixed tree. */
+static double block_sum(const double *weight, int64_t count)
+{
+    double lane[WIDTH];
+    wide sum = {0}, next;
+    int64_t i = 0;
+
+    for (; i + WIDTH <= count; i += WIDTH) {
+        memcpy(&next, weight + i, sizeof next);
+        sum += next;
+    }
+    memcpy(lane, &sum, sizeof lane);
+    for (; i < count; i++)
+        lane[i % WIDTH] += weight[i];
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+static int64_t block_size(int64_t vocabulary, int64_t begin)
+{
+    return vocabulary - begin < BLOCK ? vocabulary - begin : BLOCK;
+}
+
+double rlhfi_sampler_total(const double *weight, int64_t vocabulary)
+{
+    double total = 0;
+
+    for (int64_t i = 0; i < vocabulary; i += BLOCK)
+        total += block_sum(weight + i, block_size(vocabulary, i));
+    return total;
+}
+
+/* ---- filters, in the order of transformers: top-k, top-p, min-p -------------------------------------------------- */
+
+/* Whole numbers that stand in the order of the logits; 0 and -0 are one. */
+static uint32_t sort_key(float logit)
+{
+    float same = logit + 0.0f;
+    uint32_t bits;
+
+    memcpy(&bits, &same, sizeof bits);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+/* Key of the k-th largest logit, byte by byte from the top: four passes over the vocabulary, whatever it holds. */
+static uint32_t kth_largest(const float *logits, int64_t vocabulary, int64_t k)
+{
+    uint32_t found = 0, known = 0; /* bits of the answer, and which of them are decided */
+
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        int64_t count[256] = {0};
+        uint32_t byte = 255;
+
+        for (int64_t i = 0; i < vocabulary; i++) {
+            uint32_t key = sort_key(logits[i]);
+            count[key >> shift & 255] += (key & known) == found;
+        }
+        for (; k > count[byte]; byte--)
+            k -= count[byte];
+        found |= byte << shift;
+        known |= 255u << shift;
+    }
+    return found;
+}
+
+/* Whatever equals the k-th largest stays. */
+static void keep_top_k(const float *logits, int64_t vocabulary, int64_t k, double *weight)
+{
+    uint32_t least;
+
+    if (k >= vocabulary)
+        return;
+    least = kth_largest(logits, vocabulary, k);
+    for (int64_t i = 0; i < vocabulary; i++)
+        if (sort_key(logits[i]) < least)
+            weight[i] = 0;
+}
+
+/* Heavier first, the smaller id first among equals. */
+static bool before(const double *weight, int32_t a, int32_t b)
+{
+    return weight[a] > weight[b] || (weight[a] == weight[b] && a < b);
+}
+
+static void sift_down(const double *weight, int32_t *heap, int64_t size, int64_t hole)
+{
+    int32_t moved = heap[hole];
+
+    for (int64_t child = 2 * hole + 1; child < size; child = 2 * hole + 1) {
+        if (child + 1 < size && before(weight, heap[child + 1], heap[child]))
+            child++;
+        if (!before(weight, heap[child], moved))
+            break;
+        heap[hole] = heap[child];
+        hole = child;
+    }
+    heap[hole] = moved;
+}
+
+/* A token stays while those before it hold less than top_p of the mass: the same as transformers' rule, which adds up
+ * from the small end and drops until 1 - top_p. Only the tokens that stay are sorted, by taking them off a heap, and
+ * most others never get that far: with weight * n <= (1 - top_p) * total, all that is no heavier holds too little. */
+static void keep_top_p(int64_t vocabulary, double top_p, double *weight, int32_t *heap)
+{
+    double total = rlhfi_sampler_total(weight, vocabulary), mass = 0;
+    double small = (1 - top_p) * total / (double)vocabulary;
+    int64_t size = 0;
+
+    for (int64_t i = 0; i < vocabulary; i++) {
+        if (weight[i] > small)
+            heap[size++] = (int32_t)i;
+        else
+            weight[i] = 0;
+    }
+    for (int64_t i = size / 2 - 1; i >= 0; i--)
+        sift_down(weight, heap, size, i);
+    while (size > 0 && mass < top_p * total) {
+        mass += weight[heap[0]];
+        heap[0] = heap[--size];
+        if (size > 0)
+            sift_down(weight, heap, size, 0);
+    }
+    for (int64_t i = 0; i < size; i++)
+        weight[heap[i]] = 0;
+}
+
+static void keep_min_p(int64_t vocabulary, double min_p, double *weight)
+{
+    for (int64_t i = 0; i < vocabulary; i++)
+        if (weight[i] < min_p) /* the largest weight is 1 */
+            weight[i] = 0;
+}
+
+rlhf_status rlhfi_sampler_weights(const float *logits, int64_t vocabulary, const rlhf_rollout_options *options,
+                                  const rlhfi_sampler_scratch *scratch)
+{
+    double *weight = scratch->probability;
+    float top;
+
+    RLHFI_TRY(largest(logits, vocabulary, &top));
+    if (options->temperature == 0) {
+        memset(weight, 0, (size_t)vocabulary * sizeof *weight);
+        weight[first_equal(logits, top)] = 1;
+        return RLHF_OK;
+    }
+    weigh(logits, vocabulary, top, 1 / options->temperature, weight);
+    if (options->top_k > 0)
+        keep_top_k(logits, vocabulary, options->top_k, weight);
+    if (options->top_p < 1)
+        keep_top_p(vocabulary, options->top_p, weight, scratch->order);
+    if (options->min_p > 0)
+        keep_min_p(vocabulary, options->min_p, weight);
+    return RLHF_OK;
+}
+
+/* ---- the draw ---------------------------------------------------------------------------------------------------- */
+
+/* The first id at which the sum of the weights so far exceeds u * total: block by block, then inside one block. */
+static int32_t draw(const double *weight, int64_t vocabulary, double u)
+{
+    double target = u * rlhfi_sampler_total(weight, vocabulary), sum = 0;
+    int64_t end = vocabulary;
+
+    for (int64_t begin = 0; begin < vocabulary; begin += BLOCK) {
+        int64_t size = block_size(vocabulary, begin);
+        double behind = sum + block_sum(weight + begin, size);
+
+        if (behind > target) {
+            end = begin + size;
+            for (int64_t i = begin; i < end; i++) {
+                sum += weight[i];
+                if (sum > target)
+                    return (int32_t)i;
+            }
+            break;
+        }
+        sum = behind;
+    }
+    /* Rounding left a crumb behind the last possible token. */
+    while (weight[end - 1] == 0)
+        end--;
+    return (int32_t)(end - 1);
+}
+
+rlhf_status rlhfi_sample(rlhf_context *context, const float *logits, int64_t vocabulary,
+                         const rlhf_rollout_options *options, double u, const rlhfi_sampler_scratch *scratch,
+                         int32_t *token)
+{
+    float top;
+    rlhf_status status;
+
+    if (options->temperature == 0) {
+        status = largest(logits, vocabulary, &top);
+        if (status == RLHF_OK)
+            *token = first_equal(logits, top);
+    } else {
+        status = rlhfi_sampler_weights(logits, vocabulary, options, scratch);
+        if (status == RLHF_OK)
+            *token = draw(scratch->probability, vocabulary, u);
+    }
+    return status == RLHF_OK ? RLHF_OK : rlhfi_fail(context, status, "logits: %s", rlhfi_sampler_problem(status));
+}
+
+void rlhfi_sampler_forbid(float *logits, const int32_t *tokens, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        logits[tokens[i]] = -INFINITY;
+}
+
+const char *rlhfi_sampler_problem(rlhf_status status)
+{
+    return status == RLHF_E_NONFINITE ? "NaN or infinity among them" : "no token is possible";
+}

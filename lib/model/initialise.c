@@ -1,0 +1,83 @@
+/* Random weights: every tensor is a stream of its own, so a tensor's values depend on the seed and its number alone. */
+#include "model/internal.h"
+
+/* Streams of scalar heads lie apart from those of the trunk's tensors. */
+enum { HEAD_STREAM = 1 << 30 };
+
+static double initializer_range(const rlhfi_model *model)
+{
+    rlhfi_json *root = NULL;
+    double range = 0.02;
+
+    if (model->config.json != NULL &&
+        rlhfi_json_parse(&root, model->context, model->config.json, strlen(model->config.json), "config.json") == RLHF_OK) {
+        double given;
+        if (rlhfi_json_number(rlhfi_json_get(root, "initializer_range"), &given))
+            range = given;
+        rlhfi_json_release(&root);
+    }
+    return range;
+}
+
+static void fill(float *out, int64_t count, float value)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = value;
+}
+
+void rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed)
+{
+    const rlhfi_parameter *head = &model->parameters[model->parameter_count - 1];
+    float *data = model->weights->data + head->offset;
+
+    if (std > 0.0f)
+        rlhfi_normal_fill(seed, RLHFI_RANDOM_INIT, HEAD_STREAM, std, data, (size_t)head->elements);
+    else
+        fill(data, head->elements, 0.0f);
+}
+
+rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed)
+{
+    double range = initializer_range(model);
+    double residual = range / __builtin_sqrt(2.0 * (double)model->architecture.layers);
+
+    if (!(range >= 0.0) || range > 1e6)
+        return rlhfi_fail(model->context, RLHF_E_FORMAT, "config.json: initializer_range must be a number from 0");
+    for (int64_t i = 0; i < model->parameter_count; i++) {
+        const rlhfi_parameter *parameter = &model->parameters[i];
+        float *data = model->weights->data + parameter->offset;
+        switch (parameter->kind) {
+        case RLHFI_PARAMETER_MATRIX:
+        case RLHFI_PARAMETER_RESIDUAL:
+            rlhfi_normal_fill(seed, RLHFI_RANDOM_INIT, (uint32_t)i,
+                              (float)(parameter->kind == RLHFI_PARAMETER_MATRIX ? range : residual), data,
+                              (size_t)parameter->elements);
+            break;
+        case RLHFI_PARAMETER_GAIN:
+            fill(data, parameter->elements, 1.0f);
+            break;
+        case RLHFI_PARAMETER_BIAS:
+            fill(data, parameter->elements, 0.0f);
+            break;
+        case RLHFI_PARAMETER_SCALAR_HEAD:
+            rlhfi_scalar_head_initialise(model, (float)(1.0 / __builtin_sqrt(model->architecture.width + 1.0)), seed);
+            break;
+        }
+    }
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_model_create(rlhfi_model **out, rlhf_context *context, const char *config_json, size_t bytes,
+                               enum rlhfi_head_kind head, uint64_t seed)
+{
+    rlhfi_hf_config config = {0};
+    rlhf_status status;
+
+    *out = NULL;
+    RLHFI_TRY(rlhfi_hf_config_parse(&config, context, config_json, bytes, "config.json"));
+    RLHFI_TRY(rlhfi_model_new(out, context, &config, head, true));
+    status = rlhfi_model_initialise(*out, seed);
+    if (status != RLHF_OK)
+        rlhfi_model_release(out);
+    return status;
+}
