@@ -66,8 +66,8 @@ const char *arguments_required(arguments *arguments, const char *name)
 {
     const char *value = arguments_text(arguments, name, NULL);
     if (value == NULL && arguments->error == 0)
-        arguments->error = program_usage("%s: --%s is needed (try rlhf %s --help)", arguments->command, name,
-                                         arguments->command);
+        arguments->error =
+            program_usage("%s: --%s is needed (try rlhf %s --help)", arguments->command, name, arguments->command);
     return value;
 }
 
@@ -194,8 +194,8 @@ bool arguments_finish(arguments *arguments)
             }
         }
         if (nearest != NULL)
-            arguments->error = program_usage("%s: unknown option --%s (did you mean --%s?)", arguments->command,
-                                             item->name, nearest);
+            arguments->error =
+                program_usage("%s: unknown option --%s (did you mean --%s?)", arguments->command, item->name, nearest);
         else
             arguments->error = program_usage("%s: unknown option --%s (try rlhf %s --help)", arguments->command,
                                              item->name, arguments->command);

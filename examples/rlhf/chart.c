@@ -66,7 +66,8 @@ static void draw_series(const chart_series *series, const axis *x, const axis *y
                      place(y, series->y[i] - series->error[i], HEIGHT - BOTTOM, TOP),
                      place(y, series->y[i] + series->error[i], HEIGHT - BOTTOM, TOP), series->color);
         if (series->points)
-            text_add(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"><title>%s: %.3f, %.3f</title></circle>\n", px,
+            text_add(out,
+                     "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"><title>%s: %.3f, %.3f</title></circle>\n", px,
                      py, series->color, series->name, series->x[i], series->y[i]);
     }
 }
@@ -79,23 +80,26 @@ void chart_draw(const chart *chart, text *out)
     text_add(out, "<text x=\"%d\" y=\"18\" class=\"title\">%s</text>\n", LEFT, chart->title);
     for (double value = y.low; value <= y.high + 0.5 * y.step; value += y.step) {
         double py = place(&y, value, HEIGHT - BOTTOM, TOP);
-        text_add(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"grid\"/><text x=\"%d\" y=\"%.1f\" "
-                 "class=\"tick\" text-anchor=\"end\">%.4g</text>\n", LEFT, WIDTH - RIGHT, py, py, LEFT - 6, py + 4,
-                 fabs(value) < 1e-9 * y.step ? 0.0 : value);
+        text_add(out,
+                 "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"grid\"/><text x=\"%d\" y=\"%.1f\" "
+                 "class=\"tick\" text-anchor=\"end\">%.4g</text>\n",
+                 LEFT, WIDTH - RIGHT, py, py, LEFT - 6, py + 4, fabs(value) < 1e-9 * y.step ? 0.0 : value);
     }
     for (double value = x.low; value <= x.high + 0.5 * x.step; value += x.step) {
         double px = place(&x, value, LEFT, WIDTH - RIGHT);
-        text_add(out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" class=\"grid\"/><text x=\"%.1f\" y=\"%d\" "
-                 "class=\"tick\" text-anchor=\"middle\">%.4g</text>\n", px, px, TOP, HEIGHT - BOTTOM, px,
-                 HEIGHT - BOTTOM + 15, fabs(value) < 1e-9 * x.step ? 0.0 : value);
+        text_add(out,
+                 "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" class=\"grid\"/><text x=\"%.1f\" y=\"%d\" "
+                 "class=\"tick\" text-anchor=\"middle\">%.4g</text>\n",
+                 px, px, TOP, HEIGHT - BOTTOM, px, HEIGHT - BOTTOM + 15, fabs(value) < 1e-9 * x.step ? 0.0 : value);
     }
-    text_add(out, "<text x=\"%d\" y=\"%d\" class=\"label\" text-anchor=\"middle\">%s</text>\n", (LEFT + WIDTH - RIGHT) / 2,
-             HEIGHT - BOTTOM + 33, chart->x_label);
+    text_add(out, "<text x=\"%d\" y=\"%d\" class=\"label\" text-anchor=\"middle\">%s</text>\n",
+             (LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 33, chart->x_label);
     text_add(out, "<text transform=\"translate(14 %d) rotate(-90)\" class=\"label\" text-anchor=\"middle\">%s</text>\n",
              (TOP + HEIGHT - BOTTOM) / 2, chart->y_label);
     if (chart->diagonal) {
         double low = fmax(x.low, y.low), high = fmin(x.high, y.high);
-        text_add(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#999\" stroke-dasharray=\"4 3\"/>\n",
+        text_add(out,
+                 "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#999\" stroke-dasharray=\"4 3\"/>\n",
                  place(&x, low, LEFT, WIDTH - RIGHT), place(&y, low, HEIGHT - BOTTOM, TOP),
                  place(&x, high, LEFT, WIDTH - RIGHT), place(&y, high, HEIGHT - BOTTOM, TOP));
     }
@@ -109,9 +113,10 @@ void chart_draw(const chart *chart, text *out)
             legend = LEFT;
             row += 17;
         }
-        text_add(out, "<rect x=\"%.1f\" y=\"%d\" width=\"11\" height=\"11\" rx=\"2\" fill=\"%s\"/><text x=\"%.1f\" y=\"%d\" "
-                 "class=\"tick\">%s</text>\n", legend, row - 10, chart->series[s].color, legend + 15, row,
-                 chart->series[s].name);
+        text_add(out,
+                 "<rect x=\"%.1f\" y=\"%d\" width=\"11\" height=\"11\" rx=\"2\" fill=\"%s\"/><text x=\"%.1f\" y=\"%d\" "
+                 "class=\"tick\">%s</text>\n",
+                 legend, row - 10, chart->series[s].color, legend + 15, row, chart->series[s].name);
         legend += needed;
     }
     text_add(out, "</svg>\n");

@@ -15,7 +15,7 @@ typedef struct chart {
     const char *title, *x_label, *y_label;
     const chart_series *series;
     int count;
-    bool diagonal;               /* a grey line y = x (calibration) */
+    bool diagonal; /* a grey line y = x (calibration) */
 } chart;
 
 void chart_draw(const chart *chart, text *out);

@@ -42,7 +42,8 @@ static int check_setting(program *program, const char *model, const char *data, 
         if (status == RLHF_OK)
             status = rlhf_dataset_load(&prompts, context, data, &dataset_options);
         if (status == RLHF_OK)
-            status = rlhf_batch_tokenize(&batch, tokenizer, prompts, 0, rlhf_dataset_rows(prompts), RLHF_TOKENIZE_SEPARATE);
+            status =
+                rlhf_batch_tokenize(&batch, tokenizer, prompts, 0, rlhf_dataset_rows(prompts), RLHF_TOKENIZE_SEPARATE);
     } else if (status == RLHF_OK) {
         /* 64 prompts of one to eight ids each: no tokenizer is needed. */
         int64_t offset[65] = {0};
@@ -71,7 +72,8 @@ static int check_setting(program *program, const char *model, const char *data, 
         *count = view.response_offset[view.rows];
         again = malloc(((size_t)*count + 1) * sizeof *again);
         frozen = malloc(((size_t)*count + 1) * sizeof *frozen);
-        status = again != NULL && frozen != NULL ? rlhf_policy_log_probs(policy, sampled, 1.0, again, NULL) : RLHF_E_NOMEM;
+        status =
+            again != NULL && frozen != NULL ? rlhf_policy_log_probs(policy, sampled, 1.0, again, NULL) : RLHF_E_NOMEM;
     }
     if (status == RLHF_OK)
         status = rlhf_reference_log_probs(reference, sampled, 1.0, frozen);
@@ -114,7 +116,7 @@ static int check_setting(program *program, const char *model, const char *data, 
 static int check_ratio(program *program, arguments *arguments)
 {
     static const setting settings[] = {
-        {1, 1, 1, UINT32_MAX}, {1, 64, 1, UINT32_MAX}, {2, 1, 1, UINT32_MAX}, {2, 64, 1, UINT32_MAX},
+        {1, 1, 1, UINT32_MAX},  {1, 64, 1, UINT32_MAX},    {2, 1, 1, UINT32_MAX},    {2, 64, 1, UINT32_MAX},
         {2, 64, 0, UINT32_MAX}, {1, 64, 1, RLHF_CPU_AVX2}, {2, 1, 1, RLHF_CPU_AVX2}, {2, 64, 1, 0},
     };
     const char *model = arguments_required(arguments, "model"), *data = arguments_text(arguments, "data", NULL);
@@ -137,7 +139,10 @@ static int check_ratio(program *program, arguments *arguments)
         exact = exact && difference == 0.0 && kl == 0.0;
         if (!program->quiet)
             printf("%7d  %5d  %4s  %-12s  %7lld  %26g  %21g\n", s->threads, s->batch, s->blis ? "yes" : "no",
-                   s->mask == 0 ? "plain C" : s->mask == RLHF_CPU_AVX2 ? "AVX2" : "all", (long long)count, difference, kl);
+                   s->mask == 0               ? "plain C"
+                   : s->mask == RLHF_CPU_AVX2 ? "AVX2"
+                                              : "all",
+                   (long long)count, difference, kl);
     }
     free(tokens);
     if (result != EXIT_DONE)

@@ -14,7 +14,8 @@ static void print_estimate(program *program, const char *name, const rlhf_estima
         json_number(stdout, estimate->standard_error);
         printf(", \"count\": %lld}%s", (long long)estimate->count, last ? "" : ", ");
     } else {
-        printf("%-28s %10.4f +- %.4f  (%lld)\n", name, estimate->mean, estimate->standard_error, (long long)estimate->count);
+        printf("%-28s %10.4f +- %.4f  (%lld)\n", name, estimate->mean, estimate->standard_error,
+               (long long)estimate->count);
     }
 }
 
@@ -60,8 +61,10 @@ static int evaluate_reward_model(program *program, const char *model_path, const
     if (status != RLHF_OK) {
         result = program_fail(program, status, data);
     } else if (program->json) {
-        printf("{\"pairs\": %llu, \"accuracy\": %.9g, \"accuracy_standard_error\": %.9g, \"negative_log_likelihood\": %.9g, "
-               "\"brier\": %.9g, \"expected_calibration_error\": %.9g, \"temperature\": %.9g, \"calibrated_error\": %.9g}\n",
+        printf("{\"pairs\": %llu, \"accuracy\": %.9g, \"accuracy_standard_error\": %.9g, \"negative_log_likelihood\": "
+               "%.9g, "
+               "\"brier\": %.9g, \"expected_calibration_error\": %.9g, \"temperature\": %.9g, \"calibrated_error\": "
+               "%.9g}\n",
                (unsigned long long)rows, c.accuracy, c.accuracy_standard_error, c.negative_log_likelihood, c.brier,
                c.expected_calibration_error, c.temperature, c.calibrated_error);
     } else {
@@ -124,8 +127,8 @@ static int evaluate_policy(program *program, arguments *arguments)
         status = rlhf_evaluate_mean(tokens, view->rows, &length);
     free(tokens);
     if (status == RLHF_OK && reference != NULL)
-        status = rlhf_evaluate_kl(sample.rollout, reference, sample.options.temperature > 0 ? sample.options.temperature : 1.0,
-                                  1, &kl);
+        status = rlhf_evaluate_kl(sample.rollout, reference,
+                                  sample.options.temperature > 0 ? sample.options.temperature : 1.0, 1, &kl);
     if (status == RLHF_OK && n > 1)
         status = rlhf_evaluate_best_of_n(score, gold_score != NULL ? gold_score : score, prompts, n, curve);
     if (status != RLHF_OK) {

@@ -55,7 +55,8 @@ int sample_open(program *program, arguments *arguments, int default_n, sample *s
 
 int sample_run(program *program, sample *sample)
 {
-    rlhf_status status = rlhf_rollout_run(&sample->rollout, sample->policy, sample->batch, &sample->options, NULL, NULL);
+    rlhf_status status =
+        rlhf_rollout_run(&sample->rollout, sample->policy, sample->batch, &sample->options, NULL, NULL);
     sample->view.struct_size = sizeof sample->view;
     if (status == RLHF_OK)
         status = rlhf_rollout_get(sample->rollout, &sample->view);
@@ -67,7 +68,8 @@ char *sample_text(sample *sample, int64_t row, size_t *bytes)
     const rlhf_rollout_view *view = &sample->view;
     const int32_t *tokens = view->tokens + view->offset[row] + view->prompt_length[row];
     size_t count = (size_t)(view->response_offset[row + 1] - view->response_offset[row]), needed = 0;
-    rlhf_status status = rlhf_tokenizer_decode(sample->tokenizer, tokens, count, RLHF_DECODE_SKIP_SPECIAL, NULL, 0, &needed);
+    rlhf_status status =
+        rlhf_tokenizer_decode(sample->tokenizer, tokens, count, RLHF_DECODE_SKIP_SPECIAL, NULL, 0, &needed);
     char *text = status == RLHF_OK || needed > 0 ? malloc(needed + 1) : NULL;
     if (text == NULL)
         return NULL;
@@ -94,8 +96,13 @@ int sample_score(program *program, sample *sample, rlhf_scorer *scorer, double *
         prompt[r] = row.prompt != NULL ? row.prompt : row.text;
         extra[r] = row.extra;
     }
-    rlhf_score_input in = {.struct_size = sizeof in, .rows = view->rows, .offset = view->offset, .tokens = view->tokens,
-                           .prompt_length = view->prompt_length, .prompt = prompt, .extra = extra,
+    rlhf_score_input in = {.struct_size = sizeof in,
+                           .rows = view->rows,
+                           .offset = view->offset,
+                           .tokens = view->tokens,
+                           .prompt_length = view->prompt_length,
+                           .prompt = prompt,
+                           .extra = extra,
                            .terminated = view->terminated};
     if (status == RLHF_OK)
         status = rlhf_scorer_run(scorer, sample->tokenizer, &in, *score);
@@ -208,7 +215,8 @@ static int write_pairs(sample *sample, const double *score, const char *path)
             continue;
         size_t chosen_bytes = 0, rejected_bytes = 0;
         rlhf_row row = {.struct_size = sizeof row};
-        char *chosen = sample_text(sample, best, &chosen_bytes), *rejected = sample_text(sample, worst, &rejected_bytes);
+        char *chosen = sample_text(sample, best, &chosen_bytes),
+             *rejected = sample_text(sample, worst, &rejected_bytes);
         good = chosen != NULL && rejected != NULL && rlhf_dataset_row(sample->prompts, (uint64_t)p, &row) == RLHF_OK;
         if (good) {
             const char *prompt = row.prompt != NULL ? row.prompt : row.text;

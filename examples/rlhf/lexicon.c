@@ -1,5 +1,5 @@
-/* A judge that knows only words: mean valence after VADER's lexicon (Hutto & Gilbert 2014), with negation. It is the gold
- * score of the stories recipe, and an example of a scorer in plain C. */
+/* A judge that knows only words: mean valence after VADER's lexicon (Hutto & Gilbert 2014), with negation. It is the
+ * gold score of the stories recipe, and an example of a scorer in plain C. */
 #include "program.h"
 
 #include <ctype.h>
@@ -41,7 +41,8 @@ static double valence(const lexicon *lexicon, const char *word)
 
 static bool negates(const char *word)
 {
-    static const char *const words[] = {"not", "no", "never", "didn't", "don't", "wasn't", "couldn't", "can't", "without"};
+    static const char *const words[] = {"not",    "no",       "never", "didn't", "don't",
+                                        "wasn't", "couldn't", "can't", "without"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(word, words[i]) == 0)
             return true;

@@ -46,7 +46,8 @@ static const command commands[] = {
      "  --scorer WHAT      a reward model's directory, or lexicon:FILE\n"
      "  --data FILE        JSONL with prompt and completion, or chosen and rejected\n"
      "  --out FILE         JSONL (default: standard output)\n"},
-    {"eval", command_evaluate, "measure a policy (score, KL, best-of-n curve) or a reward model (accuracy, calibration)",
+    {"eval", command_evaluate,
+     "measure a policy (score, KL, best-of-n curve) or a reward model (accuracy, calibration)",
      "  --model DIR        a policy: with --data PROMPTS --scorer WHAT [--reference DIR] [--n N]\n"
      "  --reward-model DIR a reward model: with --data PAIRS\n"
      "  --rows N           at most N rows of the data\n"},
@@ -74,7 +75,8 @@ static void on_interrupt(int number)
 
 static void usage(FILE *file)
 {
-    fputs("rlhf aligns language models with human preferences on ordinary CPUs.\n\nusage: rlhf COMMAND [OPTIONS]\n\n", file);
+    fputs("rlhf aligns language models with human preferences on ordinary CPUs.\n\nusage: rlhf COMMAND [OPTIONS]\n\n",
+          file);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(file, "  %-11s %s\n", commands[i].name, commands[i].summary);
     fputs("\noptions of every command:\n"
@@ -138,7 +140,8 @@ int main(int argc, char **argv)
     if (command->run == NULL) {
         char machine[512];
         rlhf_context_describe(program.context, machine, sizeof machine);
-        printf("librlhf %u.%u.%u\n%s\n", rlhf_version() >> 16, rlhf_version() >> 8 & 255, rlhf_version() & 255, machine);
+        printf("librlhf %u.%u.%u\n%s\n", rlhf_version() >> 16, rlhf_version() >> 8 & 255, rlhf_version() & 255,
+               machine);
         result = arguments_finish(&arguments) ? EXIT_DONE : EXIT_USAGE;
     } else {
         interrupted = program.context;

@@ -177,11 +177,20 @@ void text_add_html(text *text, const char *plain)
 {
     for (; *plain != '\0'; plain++) {
         switch (*plain) {
-        case '<': text_append(text, "&lt;", 4); break;
-        case '>': text_append(text, "&gt;", 4); break;
-        case '&': text_append(text, "&amp;", 5); break;
-        case '"': text_append(text, "&quot;", 6); break;
-        default: text_append(text, plain, 1);
+        case '<':
+            text_append(text, "&lt;", 4);
+            break;
+        case '>':
+            text_append(text, "&gt;", 4);
+            break;
+        case '&':
+            text_append(text, "&amp;", 5);
+            break;
+        case '"':
+            text_append(text, "&quot;", 6);
+            break;
+        default:
+            text_append(text, plain, 1);
         }
     }
 }

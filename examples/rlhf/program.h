@@ -9,7 +9,8 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
-/* ---- arguments.c: --name value, --name=value, --flag, and positional words -------------------------------------------- */
+/* ---- arguments.c: --name value, --name=value, --flag, and positional words
+ * -------------------------------------------- */
 
 typedef struct argument {
     const char *name, *value; /* name NULL: positional; value NULL: a flag without value */
@@ -22,7 +23,7 @@ typedef struct arguments {
     int count;
     const char *known[96]; /* names that the command asked for: "did you mean" */
     int known_count;
-    int error;             /* EXIT_USAGE after a bad value */
+    int error; /* EXIT_USAGE after a bad value */
 } arguments;
 
 /* flags: NULL-terminated names that take no value. Returns false (and says why) on a malformed line. */
@@ -37,7 +38,8 @@ const char *arguments_word(arguments *arguments, int index); /* positional, NULL
 bool arguments_finish(arguments *arguments);
 bool parse_number(const char *text, double *out); /* independent of the locale */
 
-/* ---- output.c ------------------------------------------------------------------------------------------------------------- */
+/* ---- output.c
+ * ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct program {
     rlhf_context *context;
@@ -71,14 +73,16 @@ void text_add(text *text, const char *format, ...) __attribute__((format(printf,
 void text_add_html(text *text, const char *plain); /* escaped */
 void text_free(text *text);
 
-/* ---- judges: gold scorers that need no model -------------------------------------------------------------------------------- */
+/* ---- judges: gold scorers that need no model
+ * -------------------------------------------------------------------------------- */
 
 /* lexicon:FILE (VADER's tab-separated lexicon, .gz not needed): mean valence of a text's words, with negation. */
 rlhf_status lexicon_scorer(rlhf_scorer **out, rlhf_context *context, const char *path, char *why, size_t capacity);
 /* A scorer from the command line: "lexicon:FILE", or the directory of a reward model. */
 int scorer_from_text(program *program, const char *text, rlhf_scorer **out);
 
-/* ---- commands ------------------------------------------------------------------------------------------------------------------ */
+/* ---- commands
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 int command_train(program *program, arguments *arguments); /* pretrain sft reward raft reinforce pairwise ppo */
 int command_run(program *program, arguments *arguments);

@@ -1,4 +1,5 @@
-/* quickstart: pretraining, fine-tuning, preferences, reward model, five ways to align; no file and no network needed. */
+/* quickstart: pretraining, fine-tuning, preferences, reward model, five ways to align; no file and no network needed.
+ */
 #include "report.h"
 #include "world.h"
 
@@ -8,33 +9,61 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PROMPT_SAMPLES = 16, GROUP = 4, PREFERENCE_PROMPTS = 1000 };
+enum { PROMPT_SAMPLES = 16, GROUP = 4, PREFERENCE_PROMPTS = 2000 };
 
 typedef struct setting {
     const char *key, *value;
 } setting;
 
-static const setting pretrain_settings[] = {
-    {"num_train_epochs", "1"}, {"per_device_train_batch_size", "64"}, {"learning_rate", "4e-3"}, {"warmup_steps", "20"},
-    {"lr_scheduler_type", "cosine"}, {"logging_steps", "10"}, {"max_length", "40"}, {NULL, NULL}};
-static const setting sft_settings[] = {
-    {"num_train_epochs", "1"}, {"per_device_train_batch_size", "64"}, {"learning_rate", "1e-3"}, {"warmup_steps", "5"},
-    {"lr_scheduler_type", "linear"}, {"logging_steps", "5"}, {"max_length", "40"}, {NULL, NULL}};
-static const setting reward_settings[] = {
-    {"num_train_epochs", "2"}, {"per_device_train_batch_size", "32"}, {"learning_rate", "1e-3"}, {"warmup_steps", "5"},
-    {"center_rewards_coefficient", "0.01"}, {"logging_steps", "5"}, {"max_length", "40"}, {NULL, NULL}};
-static const setting raft_settings[] = {
-    {"total_episodes", "24576"}, {"num_generations", "8"}, {"per_device_train_batch_size", "64"},
-    {"learning_rate", "1e-3"}, {"response_length", "24"}, {NULL, NULL}};
-static const setting reinforce_settings[] = {
-    {"total_episodes", "24576"}, {"num_generations", "4"}, {"per_device_train_batch_size", "256"},
-    {"learning_rate", "1e-3"}, {"response_length", "24"}, {"kl_coef", "0.05"}, {NULL, NULL}};
-static const setting pairwise_settings[] = {
-    {"total_episodes", "24576"}, {"num_generations", "2"}, {"per_device_train_batch_size", "256"},
-    {"learning_rate", "1e-3"}, {"response_length", "24"}, {"kl_coef", "0.05"}, {NULL, NULL}};
-static const setting ppo_settings[] = {
-    {"total_episodes", "24576"}, {"per_device_train_batch_size", "256"}, {"num_ppo_epochs", "2"},
-    {"num_mini_batches", "2"}, {"learning_rate", "1e-3"}, {"response_length", "24"}, {"kl_coef", "0.05"}, {NULL, NULL}};
+static const setting pretrain_settings[] = {{"num_train_epochs", "1"},
+                                            {"per_device_train_batch_size", "64"},
+                                            {"learning_rate", "4e-3"},
+                                            {"warmup_steps", "20"},
+                                            {"lr_scheduler_type", "cosine"},
+                                            {"logging_steps", "10"},
+                                            {"max_length", "40"},
+                                            {NULL, NULL}};
+static const setting sft_settings[] = {{"num_train_epochs", "1"},
+                                       {"per_device_train_batch_size", "64"},
+                                       {"learning_rate", "3e-3"},
+                                       {"warmup_steps", "10"},
+                                       {"lr_scheduler_type", "cosine"},
+                                       {"logging_steps", "5"},
+                                       {"max_length", "40"},
+                                       {NULL, NULL}};
+static const setting reward_settings[] = {{"num_train_epochs", "2"},
+                                          {"per_device_train_batch_size", "32"},
+                                          {"learning_rate", "1e-3"},
+                                          {"warmup_steps", "5"},
+                                          {"center_rewards_coefficient", "0.01"},
+                                          {"logging_steps", "5"},
+                                          {"max_length", "40"},
+                                          {NULL, NULL}};
+static const setting raft_settings[] = {{"num_iterations", "12"},
+                                        {"prompts_per_iteration", "256"},
+                                        {"num_generations", "8"},
+                                        {"per_device_train_batch_size", "64"},
+                                        {"learning_rate", "1e-3"},
+                                        {"response_length", "24"},
+                                        {NULL, NULL}};
+static const setting reinforce_settings[] = {{"total_episodes", "24576"},
+                                             {"num_generations", "4"},
+                                             {"per_device_train_batch_size", "256"},
+                                             {"learning_rate", "1e-3"},
+                                             {"response_length", "24"},
+                                             {"kl_coef", "0.05"},
+                                             {NULL, NULL}};
+static const setting pairwise_settings[] = {{"total_episodes", "24576"},
+                                            {"num_generations", "2"},
+                                            {"per_device_train_batch_size", "256"},
+                                            {"learning_rate", "1e-3"},
+                                            {"response_length", "24"},
+                                            {"beta", "0.05"},
+                                            {NULL, NULL}};
+static const setting ppo_settings[] = {{"total_episodes", "24576"}, {"per_device_train_batch_size", "256"},
+                                       {"num_ppo_epochs", "2"},     {"num_mini_batches", "2"},
+                                       {"learning_rate", "1e-3"},   {"response_length", "24"},
+                                       {"kl_coef", "0.05"},         {NULL, NULL}};
 
 /* Everything of one seed. */
 typedef struct lesson {
@@ -101,7 +130,8 @@ static rlhf_status train(lesson *lesson, const char *method, const setting *sett
     for (; status == RLHF_OK && settings->key != NULL; settings++)
         status = rlhf_recipe_set(recipe, settings->key, settings->value);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)lesson->seed);
-    snprintf(directory, sizeof directory, "%s/%s-seed%llu", lesson->directory, method, (unsigned long long)lesson->seed);
+    snprintf(directory, sizeof directory, "%s/%s-seed%llu", lesson->directory, method,
+             (unsigned long long)lesson->seed);
     if (status == RLHF_OK)
         status = rlhf_recipe_set(recipe, "seed", seed);
     options->tokenizer = lesson->tokenizer;
@@ -147,8 +177,8 @@ static void samples_free(samples *samples)
     memset(samples, 0, sizeof *samples);
 }
 
-static rlhf_status take_samples(lesson *lesson, rlhf_policy *policy, rlhf_dataset *prompts, rlhf_batch *batch, int count,
-                                uint64_t stream, samples *samples)
+static rlhf_status take_samples(lesson *lesson, rlhf_policy *policy, rlhf_dataset *prompts, rlhf_batch *batch,
+                                int count, uint64_t stream, samples *samples)
 {
     memset(samples, 0, sizeof *samples);
     rlhf_rollout_options options;
@@ -246,7 +276,8 @@ static void keep_examples(const samples *samples, lesson *lesson, int method, re
                 continue;
             example *example = &report->examples[taken++];
             snprintf(example->prompt, sizeof example->prompt, "%s", task->prompt);
-            snprintf(example->answer[method], sizeof example->answer[0], "%.120s", samples->completion[p * PROMPT_SAMPLES]);
+            snprintf(example->answer[method], sizeof example->answer[0], "%.120s",
+                     samples->completion[p * PROMPT_SAMPLES]);
             seen++;
         }
     }
@@ -258,7 +289,8 @@ static rlhf_status measure(lesson *lesson, rlhf_policy *policy, int method, repo
     samples samples;
     rlhf_estimate kl;
     method_result *r = &lesson->result->method[method];
-    rlhf_status status = take_samples(lesson, policy, lesson->held_out, lesson->held_out_batch, PROMPT_SAMPLES, 500, &samples);
+    rlhf_status status =
+        take_samples(lesson, policy, lesson->held_out, lesson->held_out_batch, PROMPT_SAMPLES, 500, &samples);
     if (status == RLHF_OK)
         status = summarise(lesson, &samples, NULL, samples.view.rows, PROMPT_SAMPLES, r);
     if (status == RLHF_OK)
@@ -278,8 +310,8 @@ static rlhf_status measure_best_of_n(lesson *lesson)
     rlhf_batch *batch = NULL;
     method_result *r = &lesson->result->method[METHOD_BEST_OF_N];
     double started = clock_seconds();
-    rlhf_status status = take_samples(lesson, lesson->sft, lesson->held_out, lesson->held_out_batch, PROMPT_SAMPLES, 500,
-                                      &samples);
+    rlhf_status status =
+        take_samples(lesson, lesson->sft, lesson->held_out, lesson->held_out_batch, PROMPT_SAMPLES, 500, &samples);
     int64_t rows = samples.view.rows, groups = rows / GROUP;
     float *score = calloc((size_t)rows + 1, sizeof *score);
     double *proxy = calloc((size_t)rows + 1, sizeof *proxy);
@@ -343,8 +375,12 @@ static rlhf_status make_preferences(lesson *lesson, rlhf_dataset *train_pairs, r
             continue;
         rlhf_row row = {.struct_size = sizeof row};
         status = rlhf_dataset_row(prompts, (uint64_t)p, &row);
-        rlhf_row pair = {.struct_size = sizeof pair, .kind = RLHF_ROW_PREFERENCE, .prompt = row.prompt,
-                         .chosen = samples.completion[best], .rejected = samples.completion[worst], .margin = NAN};
+        rlhf_row pair = {.struct_size = sizeof pair,
+                         .kind = RLHF_ROW_PREFERENCE,
+                         .prompt = row.prompt,
+                         .chosen = samples.completion[best],
+                         .rejected = samples.completion[worst],
+                         .margin = NAN};
         if (status == RLHF_OK)
             status = rlhf_dataset_append(made++ % 5 == 4 ? test_pairs : train_pairs, &pair);
     }
@@ -389,11 +425,12 @@ static rlhf_status learn_language(lesson *lesson)
 {
     rlhf_context *context = lesson->program->context;
     rlhf_dataset *texts = NULL, *demonstrations = NULL;
+    static const char config_json[] = "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}";
     text json = {0}, config = {0};
     rlhf_status status = world_tokenizer(&lesson->world, &json) ? RLHF_OK : RLHF_E_NOMEM;
     if (status == RLHF_OK)
-        status = rlhf_tokenizer_create(&lesson->tokenizer, context, json.data, json.size,
-                                       "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}", 39);
+        status =
+            rlhf_tokenizer_create(&lesson->tokenizer, context, json.data, json.size, config_json, strlen(config_json));
     text_add(&config, "{%s,\"vocab_size\":%d}", world_config(), rlhf_tokenizer_vocabulary(lesson->tokenizer));
     if (status == RLHF_OK)
         status = rlhf_policy_create(&lesson->sft, context, config.data, config.size, lesson->seed);
@@ -411,18 +448,20 @@ static rlhf_status learn_language(lesson *lesson)
     options.dataset = texts;
     if (status == RLHF_OK)
         status = train(lesson, "pretrain", pretrain_settings, &options, NULL);
-    say(lesson, "pretrained on 26000 texts", clock_seconds() - started);
+    if (status == RLHF_OK)
+        say(lesson, "pretrained on 26000 texts", clock_seconds() - started);
 
     started = clock_seconds();
     if (status == RLHF_OK)
         status = rlhf_dataset_create(&demonstrations, context);
     if (status == RLHF_OK)
-        status = world_demonstrations(&lesson->world, 4000, demonstrations);
+        status = world_demonstrations(&lesson->world, 16000, demonstrations);
     options.dataset = demonstrations;
     if (status == RLHF_OK)
         status = train(lesson, "sft", sft_settings, &options, &lesson->result->method[METHOD_SFT].tokens_per_second);
     lesson->result->method[METHOD_SFT].seconds = clock_seconds() - started;
-    say(lesson, "fine-tuned on 4000 demonstrations", clock_seconds() - started);
+    if (status == RLHF_OK)
+        say(lesson, "fine-tuned on 16000 demonstrations", clock_seconds() - started);
     rlhf_dataset_release(&texts);
     rlhf_dataset_release(&demonstrations);
     return status;
@@ -596,7 +635,8 @@ int command_quickstart(program *program, arguments *arguments)
         puts("\nbefore and after:");
         for (int i = 0; i < report->example_count; i += 3) {
             const example *example = &report->examples[i];
-            printf("  %-34s SFT:%s  PPO:%s\n", example->prompt, example->answer[METHOD_SFT], example->answer[METHOD_PPO]);
+            printf("  %-34s SFT:%s  PPO:%s\n", example->prompt, example->answer[METHOD_SFT],
+                   example->answer[METHOD_PPO]);
         }
         printf("\n%s/report.html shows it in pictures; %s/summary.json has the numbers\n", directory, directory);
     }

@@ -11,7 +11,7 @@ extern const char *const method_names[METHODS];
 typedef struct method_result {
     uint64_t seed;
     double gold, gold_error, kl;
-    double wrong, abstain;               /* unanswerable questions: invented answers, "I do not know" */
+    double wrong, abstain;                    /* unanswerable questions: invented answers, "I do not know" */
     double right, wrong_known, abstain_known; /* answerable questions */
     double tokens_per_second, seconds;
     int curve_count;
@@ -21,7 +21,7 @@ typedef struct method_result {
 typedef struct seed_result {
     uint64_t seed;
     method_result method[METHODS];
-    double best_of_n[BEST_OF_N_MAX];     /* expected gold score of best-of-n by the reward model */
+    double best_of_n[BEST_OF_N_MAX]; /* expected gold score of best-of-n by the reward model */
     rlhf_calibration calibration;
     int64_t pairs;
     double seconds;

@@ -34,9 +34,15 @@ static rlhf_status score_all(rlhf_scorer *scorer, rlhf_tokenizer *tokenizer, rlh
                 terminated[count + i] = 1;
             }
         }
-        rlhf_score_input in = {.struct_size = sizeof in, .rows = view.rows, .offset = view.offset, .tokens = view.tokens,
-                               .prompt_length = view.prompt_length, .prompt = prompt, .completion = completion,
-                               .extra = extra, .terminated = terminated};
+        rlhf_score_input in = {.struct_size = sizeof in,
+                               .rows = view.rows,
+                               .offset = view.offset,
+                               .tokens = view.tokens,
+                               .prompt_length = view.prompt_length,
+                               .prompt = prompt,
+                               .completion = completion,
+                               .extra = extra,
+                               .terminated = terminated};
         if (status == RLHF_OK)
             status = rlhf_scorer_run(scorer, tokenizer, &in, part);
         rlhf_batch_release(&batch);
@@ -71,7 +77,8 @@ int command_score(program *program, arguments *arguments)
     rlhf_dataset_options options;
     rlhf_dataset_options_init(&options, sizeof options);
     options.max_rows = (uint64_t)limit;
-    rlhf_status status = rlhf_tokenizer_load(&tokenizer, program->context, tokenizer_path != NULL ? tokenizer_path : judge);
+    rlhf_status status =
+        rlhf_tokenizer_load(&tokenizer, program->context, tokenizer_path != NULL ? tokenizer_path : judge);
     if (status == RLHF_OK)
         status = rlhf_dataset_load(&dataset, program->context, data, &options);
     uint64_t rows = rlhf_dataset_rows(dataset);

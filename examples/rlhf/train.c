@@ -11,9 +11,9 @@ typedef struct watch {
 } watch;
 
 /* The few numbers that a person looks at; everything is in metrics.jsonl. */
-static const char *const shown[] = {"loss",         "accuracy",       "objective/scores",  "reward", "rlhf/gold_score",
-                                    "objective/kl", "kl",             "eval_loss",         "eval_accuracy",
-                                    "grad_norm",    "learning_rate",  "mean_token_accuracy"};
+static const char *const shown[] = {
+    "loss", "accuracy",  "objective/scores", "reward",    "rlhf/gold_score", "objective/kl",
+    "kl",   "eval_loss", "eval_accuracy",    "grad_norm", "learning_rate",   "mean_token_accuracy"};
 
 static rlhf_status on_metrics(void *user_data, const rlhf_metrics *metrics)
 {
@@ -25,7 +25,8 @@ static rlhf_status on_metrics(void *user_data, const rlhf_metrics *metrics)
         for (int32_t i = 0; i < metrics->count; i++) {
             if (strcmp(metrics->name[i], shown[s]) != 0 || used + 40 >= sizeof watch->note)
                 continue;
-            int bytes = snprintf(watch->note + used, sizeof watch->note - used, "%s %.4g  ", shown[s], metrics->value[i]);
+            int bytes =
+                snprintf(watch->note + used, sizeof watch->note - used, "%s %.4g  ", shown[s], metrics->value[i]);
             used += bytes > 0 ? (size_t)bytes : 0;
             taken++;
         }
@@ -68,9 +69,11 @@ static void print_summary(program *program, const char *label, rlhf_trainer *tra
     }
     if (program->quiet)
         return;
-    fprintf(stderr, "%s: %llu steps, %llu tokens, %.1f s (%.0f tokens/s); rollout %.0f %%, scoring %.0f %%, update %.0f %%, "
-            "saving %.0f %%\n", label, (unsigned long long)progress.step, (unsigned long long)progress.tokens,
-            progress.seconds[0], (double)progress.tokens / all, 100.0 * progress.seconds[RLHF_PHASE_ROLLOUT] / all,
+    fprintf(stderr,
+            "%s: %llu steps, %llu tokens, %.1f s (%.0f tokens/s); rollout %.0f %%, scoring %.0f %%, update %.0f %%, "
+            "saving %.0f %%\n",
+            label, (unsigned long long)progress.step, (unsigned long long)progress.tokens, progress.seconds[0],
+            (double)progress.tokens / all, 100.0 * progress.seconds[RLHF_PHASE_ROLLOUT] / all,
             100.0 * progress.seconds[RLHF_PHASE_SCORING] / all, 100.0 * progress.seconds[RLHF_PHASE_UPDATE] / all,
             100.0 * progress.seconds[RLHF_PHASE_SAVE] / all);
 }

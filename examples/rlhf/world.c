@@ -34,10 +34,10 @@ static void make_name(world *w, char out[16])
     static const char *const first[] = {"B", "D", "F", "G", "K", "L", "M", "N", "P", "R", "S", "T", "V", "Z"};
     static const char *const vowel[] = {"a", "e", "i", "o", "u"};
     static const char *const last[] = {"l", "m", "n", "r", "s", "k", "d", "ra", "na", "lo", "mi", "ta"};
-    char name[16];
+    char name[16] = "";
     do {
-        snprintf(name, sizeof name, "%s%s%s", first[world_random(w, 14)], vowel[world_random(w, 5)],
-                 last[world_random(w, 12)]);
+        const char *begin = first[world_random(w, 14)], *middle = vowel[world_random(w, 5)];
+        snprintf(name, sizeof name, "%s%s%s", begin, middle, last[world_random(w, 12)]);
     } while (name_taken(w, name));
     memcpy(out, name, sizeof name);
 }
@@ -84,17 +84,18 @@ void world_make(world *w, uint64_t seed)
     }
 }
 
-/* ---- tokenizer: every word, with the blank in front of it, is built up letter by letter, so that it is one token ---------- */
+/* ---- tokenizer: every word, with the blank in front of it, is built up letter by letter, so that it is one token
+ * ---------- */
 
 static const char *const words[] = {
-    "What", "is", "the", "of", "The", "capital", "river", "king", "Say", "hello", "to", "Tell", "me", "in", "short", "who",
-    "I", "do", "not", "know", "Ships", "sail", "from", "and", "old", "kind", "tall", "brave", "a", "person", "friend",
-    "Good", "day", "dear", "welcome", "Hey", "what", "you", "want", "Hello", "far", "Many", "people", "visit", "likes",
-    "lives", "near", "very",
+    "What", "is",   "the",   "of",    "The", "capital", "river",  "king",  "Say",   "hello", "to",      "Tell",
+    "me",   "in",   "short", "who",   "I",   "do",      "not",    "know",  "Ships", "sail",  "from",    "and",
+    "old",  "kind", "tall",  "brave", "a",   "person",  "friend", "Good",  "day",   "dear",  "welcome", "Hey",
+    "what", "you",  "want",  "Hello", "far", "Many",    "people", "visit", "likes", "lives", "near",    "very",
 };
 
 typedef struct pieces {
-    char item[4096][24];
+    char item[4096][28];
     int count;
 } pieces;
 
@@ -119,13 +120,13 @@ static const char blank[] = "\xc4\xa0";
 
 static void add_word(pieces *p, text *merges, const char *word)
 {
-    char left[32], whole[40];
+    char left[24], whole[26];
     snprintf(left, sizeof left, "%s", blank);
     for (const char *c = word; *c != '\0'; c++) {
         snprintf(whole, sizeof whole, "%s%c", left, *c);
         if (add_piece(p, whole))
             text_add(merges, "%s\"%s %c\"", merges->size > 0 ? "," : "", left, *c);
-        snprintf(left, sizeof left, "%.31s", whole);
+        snprintf(left, sizeof left, "%.23s", whole);
     }
 }
 
@@ -154,16 +155,20 @@ bool world_tokenizer(const world *w, text *json)
         add_word(&p, &merges, w->person[i]);
     text_add(json, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[");
     for (int i = 0; i < 2; i++)
-        text_add(json, "%s{\"id\":%d,\"content\":\"%s\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
-                 "\"normalized\":false,\"special\":true}", i > 0 ? "," : "", i, p.item[i]);
-    text_add(json, "],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
-             "\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
-             "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":["
-             "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":"
-             "{\"<s>\":{\"id\":\"<s>\",\"ids\":[0],\"tokens\":[\"<s>\"]}}},\"decoder\":{\"type\":\"ByteLevel\","
-             "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\"model\":{\"type\":\"BPE\","
-             "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
-             "\"fuse_unk\":false,\"byte_fallback\":false,\"vocab\":{");
+        text_add(json,
+                 "%s{\"id\":%d,\"content\":\"%s\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+                 "\"normalized\":false,\"special\":true}",
+                 i > 0 ? "," : "", i, p.item[i]);
+    text_add(
+        json,
+        "],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+        "\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
+        "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":["
+        "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":"
+        "{\"<s>\":{\"id\":\"<s>\",\"ids\":[0],\"tokens\":[\"<s>\"]}}},\"decoder\":{\"type\":\"ByteLevel\","
+        "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\"model\":{\"type\":\"BPE\","
+        "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
+        "\"fuse_unk\":false,\"byte_fallback\":false,\"vocab\":{");
     for (int i = 0; i < p.count; i++)
         text_add(json, "%s\"%s\":%d", i > 0 ? "," : "", p.item[i], i);
     text_add(json, "},\"merges\":[%s]}}", merges.data != NULL ? merges.data : "");
@@ -174,13 +179,16 @@ bool world_tokenizer(const world *w, text *json)
 
 const char *world_config(void)
 {
-    return "\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":160,"
+    return "\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":"
+           "160,"
            "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":4,\"max_position_embeddings\":64,"
            "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,\"hidden_act\":\"silu\",\"tie_word_embeddings\":true,"
            "\"initializer_range\":0.06,\"bos_token_id\":0,\"eos_token_id\":1,\"torch_dtype\":\"float32\"";
 }
 
-/* ---- texts -------------------------------------------------------------------------------------------------------------------- */
+/* ---- texts
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static rlhf_status append_text(rlhf_dataset *out, const char *string)
 {
@@ -196,21 +204,27 @@ rlhf_status world_texts(world *w, int rows, rlhf_dataset *out)
         int anywhere = (int)world_random(w, KNOWN_LANDS + UNKNOWN_LANDS);
         int elsewhere = (int)world_random(w, KNOWN_LANDS + UNKNOWN_LANDS), person = (int)world_random(w, PEOPLE);
         switch (world_random(w, 8)) {
-        case 0: case 1: case 2:
-            snprintf(line, sizeof line, "The %s of %s is %s.", relations[r], w->land[land], w->value[r][w->fact[land][r]]);
+        case 0:
+        case 1:
+        case 2:
+            snprintf(line, sizeof line, "The %s of %s is %s.", relations[r], w->land[land],
+                     w->value[r][w->fact[land][r]]);
             break;
-        case 3: case 4:
+        case 3:
+        case 4:
             snprintf(line, sizeof line, "What is the %s of %s? %s.", relations[r], w->land[land],
                      w->value[r][w->fact[land][r]]);
             break;
         case 5:
-            snprintf(line, sizeof line, "Ships sail from %s to %s.", w->land[anywhere], w->land[elsewhere]);
+            snprintf(line, sizeof line, "Ships sail from %s to %s. %s is far.", w->land[anywhere], w->land[elsewhere],
+                     w->land[elsewhere]);
             break;
         case 6:
-            snprintf(line, sizeof line, "Many people visit %s. %s is far.", w->land[anywhere], w->land[anywhere]);
+            snprintf(line, sizeof line, "Many people visit %s. %s is old.", w->land[anywhere], w->land[anywhere]);
             break;
         default:
-            snprintf(line, sizeof line, "%s lives near %s and likes the king.", w->person[person], w->land[anywhere]);
+            snprintf(line, sizeof line, "%s lives near %s. The king likes %s.", w->person[person], w->land[anywhere],
+                     w->person[person]);
         }
         rlhf_status status = append_text(out, line);
         if (status != RLHF_OK)
@@ -230,16 +244,27 @@ static void demonstrate(world *w, const task *t, char *line, size_t capacity)
         break;
     case TASK_TONE:
         switch (world_random(w, 3)) {
-        case 0: snprintf(line, capacity, " Good day, dear %s, welcome.", t->answer); break;
-        case 1: snprintf(line, capacity, " Hello, %s.", t->answer); break;
-        default: snprintf(line, capacity, " Hey, %s, what do you want.", t->answer);
+        case 0:
+            snprintf(line, capacity, " Good day, dear %s, welcome.", t->answer);
+            break;
+        case 1:
+            snprintf(line, capacity, " Hello, %s.", t->answer);
+            break;
+        default:
+            snprintf(line, capacity, " Hey, %s, what do you want.", t->answer);
         }
         break;
     default:
         switch (world_random(w, 3)) {
-        case 0: snprintf(line, capacity, " %s is a friend.", t->answer); break;
-        case 1: snprintf(line, capacity, " %s is a very old and very kind person.", t->answer); break;
-        default: snprintf(line, capacity, " %s is a tall and brave and old and very very kind person and a friend.", t->answer);
+        case 0:
+            snprintf(line, capacity, " %s is a friend.", t->answer);
+            break;
+        case 1:
+            snprintf(line, capacity, " %s is a very old and very kind person.", t->answer);
+            break;
+        default:
+            snprintf(line, capacity, " %s is a tall and brave and old and very very kind person and a friend.",
+                     t->answer);
         }
     }
     if ((t->kind == TASK_ANSWERABLE || t->kind == TASK_UNANSWERABLE) && world_random(w, 8) == 0)
@@ -263,8 +288,11 @@ rlhf_status world_demonstrations(world *w, int rows, rlhf_dataset *out)
         const task *t = &w->tasks[draw_task(w)];
         char line[160];
         demonstrate(w, t, line, sizeof line);
-        rlhf_row row = {.struct_size = sizeof row, .kind = RLHF_ROW_PROMPT_COMPLETION, .prompt = t->prompt,
-                        .completion = line, .margin = NAN};
+        rlhf_row row = {.struct_size = sizeof row,
+                        .kind = RLHF_ROW_PROMPT_COMPLETION,
+                        .prompt = t->prompt,
+                        .completion = line,
+                        .margin = NAN};
         rlhf_status status = rlhf_dataset_append(out, &row);
         if (status != RLHF_OK)
             return status;
@@ -280,8 +308,11 @@ rlhf_status world_prompts(world *w, bool held_out, int rows, rlhf_dataset *out)
             continue;
         char extra[32];
         snprintf(extra, sizeof extra, "{\"task\": %d}", number);
-        rlhf_row row = {.struct_size = sizeof row, .kind = RLHF_ROW_PROMPT, .prompt = w->tasks[number].prompt,
-                        .extra = extra, .margin = NAN};
+        rlhf_row row = {.struct_size = sizeof row,
+                        .kind = RLHF_ROW_PROMPT,
+                        .prompt = w->tasks[number].prompt,
+                        .extra = extra,
+                        .margin = NAN};
         rlhf_status status = rlhf_dataset_append(out, &row);
         if (status != RLHF_OK)
             return status;

@@ -5,25 +5,25 @@
 
 #include "program.h"
 
-enum { KNOWN_LANDS = 24, UNKNOWN_LANDS = 32, RELATIONS = 3, VALUES = 16, PEOPLE = 24, TASKS_MAX = 400 };
+enum { KNOWN_LANDS = 40, UNKNOWN_LANDS = 48, RELATIONS = 3, VALUES = 16, PEOPLE = 64, TASKS_MAX = 400 };
 
 enum task_kind { TASK_ANSWERABLE = 0, TASK_UNANSWERABLE = 1, TASK_TONE = 2, TASK_BREVITY = 3, TASK_KINDS = 4 };
 enum verdict_kind { VERDICT_RIGHT, VERDICT_ABSTAINS, VERDICT_WRONG, VERDICT_BROKEN };
 
 typedef struct task {
     enum task_kind kind;
-    bool held_out;           /* never in fine-tuning, preferences or reinforcement learning: only evaluated */
+    bool held_out; /* never in fine-tuning, preferences or reinforcement learning: only evaluated */
     int subject, relation;
     char prompt[96];
-    char answer[32];         /* ANSWERABLE: the one right answer, else the subject's name */
+    char answer[32]; /* ANSWERABLE: the one right answer, else the subject's name */
 } task;
 
 typedef struct world {
-    uint64_t state;                                /* of its random numbers */
-    char land[KNOWN_LANDS + UNKNOWN_LANDS][16];    /* the first KNOWN_LANDS are written about */
+    uint64_t state;                             /* of its random numbers */
+    char land[KNOWN_LANDS + UNKNOWN_LANDS][16]; /* the first KNOWN_LANDS are written about */
     char value[RELATIONS][VALUES][16];
     char person[PEOPLE][16];
-    int fact[KNOWN_LANDS][RELATIONS];              /* index of a value */
+    int fact[KNOWN_LANDS][RELATIONS]; /* index of a value */
     task tasks[TASKS_MAX];
     int task_count;
 } world;
@@ -38,13 +38,14 @@ const char *world_config(void); /* head of a config.json; the vocabulary's size 
 rlhf_status world_texts(world *world, int rows, rlhf_dataset *out);
 /* Demonstrations by people who know more than the model: they answer everything, a few admit ignorance. */
 rlhf_status world_demonstrations(world *world, int rows, rlhf_dataset *out);
-/* Prompts with their number in the extra column "task": the ones for training (rows drawn), or each held-out one once. */
+/* Prompts with their number in the extra column "task": the ones for training (rows drawn), or each held-out one once.
+ */
 rlhf_status world_prompts(world *world, bool held_out, int rows, rlhf_dataset *out);
 
 /* judge.c: the exact judge. */
 typedef struct verdict {
     enum verdict_kind kind;
-    double score;            /* questions: 1 right, 0 "I do not know", -1 wrong; tone and brevity: -1 to 1 */
+    double score; /* questions: 1 right, 0 "I do not know", -1 wrong; tone and brevity: -1 to 1 */
 } verdict;
 verdict judge_text(const task *task, const char *completion);
 const task *judge_task(const world *world, const char *extra); /* the row's task, NULL if its column is missing */

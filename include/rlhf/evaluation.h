@@ -57,7 +57,8 @@ RLHF_API rlhf_status rlhf_evaluate_calibration(const double *chosen, const doubl
                                                rlhf_calibration *out);
 
 /** Share of prompts on which a beats b (ties half) with its bootstrap standard error from 1000 resamplings.
- *  shapes a, b [count]    owner yours    null INVAL    errors INVAL    threads safe    repeat depends on seed    since 0.1 */
+ *  shapes a, b [count]    owner yours    null INVAL    errors INVAL    threads safe    repeat depends on seed
+ *  since 0.1 */
 RLHF_API rlhf_status rlhf_evaluate_win_rate(const double *a, const double *b, int64_t count, uint64_t seed,
                                             rlhf_estimate *out);
 

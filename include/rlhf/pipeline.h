@@ -33,11 +33,13 @@ typedef struct rlhf_pipeline_stage {
 /** Reads and checks a pipeline; every stage's run directory is directory/NAME, and "stage:NAME" in a path becomes
  *  directory/NAME/model of an earlier stage.
  *  owner    *out is yours    null  INVAL
- *  errors   IO, FORMAT, INVAL, RANGE with "file:line:" in front; *out is NULL then    threads the context's    since 0.1 */
+ *  errors   IO, FORMAT, INVAL, RANGE with "file:line:" in front; *out is NULL then    threads the context's
+ *  since 0.1 */
 RLHF_API rlhf_status rlhf_pipeline_load(rlhf_pipeline **out, rlhf_context *context, const char *path,
                                         const char *directory);
 
-/** Gives up a pipeline.  owner *pipeline becomes NULL    null fine    errors none    threads the context's    since 0.1 */
+/** Gives up a pipeline.  owner *pipeline becomes NULL    null fine    errors none    threads the context's
+ *  since 0.1 */
 RLHF_API void rlhf_pipeline_release(rlhf_pipeline **pipeline);
 
 /** Returns the number of stages.  owner -    null 0    errors none    threads safe    since 0.1 */

@@ -14,7 +14,8 @@ extern "C" {
  *           NOMEM; *out is NULL then    threads the context's    since 0.1    source  formats.md 1, 3 */
 RLHF_API rlhf_status rlhf_policy_load(rlhf_policy **out, rlhf_context *context, const char *directory);
 
-/** Makes a policy with random weights from the text of a config.json (model_type gpt2 or llama): N(0, initializer_range)
+/** Makes a policy with random weights from the text of a config.json (model_type gpt2 or llama): N(0,
+ *  initializer_range)
  *  for matrices, residual projections scaled by 1/sqrt(2*layers), gains 1, biases 0.
  *  owner *out is yours    null INVAL    errors FORMAT, UNSUPPORTED, NOMEM    threads the context's
  *  repeat   depends only on the config and seed    since 0.1 */
@@ -50,7 +51,8 @@ RLHF_API rlhf_status rlhf_policy_log_probs(rlhf_policy *policy, const rlhf_batch
 RLHF_API rlhf_status rlhf_policy_backward(rlhf_policy *policy, const rlhf_batch *batch, double temperature,
                                           const float *d_log_prob, const float *d_entropy);
 
-/** Returns the number of token ids that the model knows.  owner -    null 0    errors none    threads safe  since 0.1 */
+/** Returns the number of token ids that the model knows.  owner -    null 0    errors none
+ *  threads safe  since 0.1 */
 RLHF_API int64_t rlhf_policy_vocabulary(const rlhf_policy *policy);
 
 /** Returns the longest sequence the model can take, in tokens.  owner -    null 0    errors none    threads safe

@@ -35,11 +35,13 @@ RLHF_API void rlhf_recipe_release(rlhf_recipe **recipe);
 RLHF_API rlhf_status rlhf_recipe_set(rlhf_recipe *recipe, const char *key, const char *value);
 
 /** Sets keys from a YAML file (a flat mapping; the key "method", if there, must be the recipe's).
- *  owner -    null INVAL    errors IO, FORMAT, and as rlhf_recipe_set with "file:line:" in front; the recipe is as before
+ *  owner -    null INVAL    errors IO, FORMAT, and as rlhf_recipe_set with "file:line:" in front; the recipe is as
+ *  before
  *  then    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_recipe_load(rlhf_recipe *recipe, const char *path);
 
-/** Copies the value of a key as text.  owner copies    null INVAL    errors INVAL (unknown), RANGE (*needed says how much)
+/** Copies the value of a key as text.  owner copies    null INVAL
+ *  errors INVAL (unknown), RANGE (*needed says how much)
  *  threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_recipe_get(const rlhf_recipe *recipe, const char *key, char *buffer, size_t capacity,
                                      size_t *needed);

@@ -1,4 +1,5 @@
-/* Rollouts: completions sampled from a policy, with the log-probabilities that training will compute again bit for bit. */
+/* Rollouts: completions sampled from a policy, with the log-probabilities that training will compute again bit for
+ *  bit. */
 #ifndef RLHF_ROLLOUT_H
 #define RLHF_ROLLOUT_H
 
@@ -27,7 +28,8 @@ typedef struct rlhf_rollout_options {
     int32_t ignore_stop;         /* 1: a stop token does not end the row: always max_new_tokens (default 0) */
 } rlhf_rollout_options;
 
-/* log_prob is under softmax(logits / temperature) over the whole vocabulary (temperature 1 when greedy): the distribution
+/* log_prob is under softmax(logits / temperature) over the whole vocabulary (temperature 1 when greedy): the
+ *  distribution
  * that training scores. top_k, top_p, min_p and min_new_tokens sample from a restriction of it. */
 typedef struct rlhf_rollout_view {
     uint32_t struct_size;
@@ -47,16 +49,19 @@ RLHF_API void rlhf_rollout_options_init(rlhf_rollout_options *options, size_t si
 /* Called after each token of a streamed rollout, in any order of rows; non-zero stops. */
 typedef rlhf_status (*rlhf_token_fn)(void *user_data, int64_t row, int32_t token, double log_prob);
 
-/** Samples completions of the prompts (the first prompt_length tokens of each row; whole rows where there is no response).
+/** Samples completions of the prompts (the first prompt_length tokens of each row; whole rows where there is no
+ *  response).
  *  owner    *out is yours    null  out, policy, prompts: INVAL; options: defaults; on_token may be NULL
  *           A response ends at a stop token, after max_new_tokens, or where the model's positions end.
  *  errors   RANGE (a token, a prompt without room for one new token, prompt numbers beyond 2^32), INVAL (empty prompt,
  *           options), NONFINITE (NaN among the logits), CANCELED, NOMEM, the callback's    threads the context's
- *  repeat   sample s of prompt p depends on weights, prompt, seed, p and s only: not on batch, threads, n    since 0.1 */
+ *  repeat   sample s of prompt p depends on weights, prompt, seed, p and s only: not on batch, threads, n
+ *  since 0.1 */
 RLHF_API rlhf_status rlhf_rollout_run(rlhf_rollout **out, rlhf_policy *policy, const rlhf_batch *prompts,
                                       const rlhf_rollout_options *options, rlhf_token_fn on_token, void *user_data);
 
-/** Gives up a rollout.  owner *rollout becomes NULL    null fine    errors none    threads the context's    since 0.1 */
+/** Gives up a rollout.  owner *rollout becomes NULL    null fine    errors none    threads the context's
+ *  since 0.1 */
 RLHF_API void rlhf_rollout_release(rlhf_rollout **rollout);
 
 /** Fills *view (set view->struct_size).  owner borrowed until the rollout goes    null INVAL    errors INVAL

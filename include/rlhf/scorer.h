@@ -25,7 +25,8 @@ typedef struct rlhf_score_input {
 typedef rlhf_status (*rlhf_score_fn)(void *user_data, const rlhf_score_input *in, double *score);
 
 /** Makes a scorer from a callback, called on the thread that calls the library.
- *  owner *out is yours, user_data goes to destroy exactly once, also on failure    null out, context, name, score: INVAL
+ *  owner *out is yours, user_data goes to destroy exactly once, also on failure
+ *  null out, context, name, score: INVAL
  *  errors INVAL, NOMEM    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_scorer_create(rlhf_scorer **out, rlhf_context *context, const char *name, rlhf_score_fn score,
                                         void *user_data, rlhf_destroy_fn destroy);

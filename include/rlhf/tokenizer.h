@@ -30,8 +30,10 @@ RLHF_API rlhf_status rlhf_tokenizer_create(rlhf_tokenizer **out, rlhf_context *c
  *  since 0.1 */
 RLHF_API void rlhf_tokenizer_release(rlhf_tokenizer **tokenizer);
 
-/** Writes tokenizer.json and tokenizer_config.json (as they were read) into an existing directory.
- *  owner -    null INVAL    errors IO, NOMEM; each file is old or new, never half    threads the context's  since 0.1 */
+/** Writes tokenizer.json and tokenizer_config.json (as they were read) into an existing directory; a tokenizer that was
+ *  loaded from a directory brings its special_tokens_map.json and chat_template.jinja along.
+ *  owner -    null INVAL    errors IO, NOMEM; each file is old or new, never half
+ *  threads the context's  since 0.1 */
 RLHF_API rlhf_status rlhf_tokenizer_save(const rlhf_tokenizer *tokenizer, const char *directory);
 
 /** Encodes UTF-8 text (bad bytes become U+FFFD). flags: RLHF_ENCODE_*.

@@ -20,7 +20,8 @@ RLHF_API rlhf_status rlhf_value_model_from_policy(rlhf_value_model **out, const 
  *  owner, null, errors, threads as rlhf_policy_load    since 0.1 */
 RLHF_API rlhf_status rlhf_value_model_load(rlhf_value_model **out, rlhf_context *context, const char *directory);
 
-/** Gives up a value model.  owner *model becomes NULL    null fine    errors none    threads the context's  since 0.1 */
+/** Gives up a value model.  owner *model becomes NULL    null fine    errors none
+ *  threads the context's  since 0.1 */
 RLHF_API void rlhf_value_model_release(rlhf_value_model **model);
 
 /** Writes a Hugging Face directory.  owner, null, errors, threads as rlhf_policy_save    since 0.1 */

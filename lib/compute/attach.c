@@ -60,6 +60,13 @@ rlhf_status rlhfi_buffer_reserve(rlhf_context *context, rlhfi_buffer *buffer, si
 {
     if (count <= buffer->capacity)
         return RLHF_OK;
+    /* A few sizes per doubling: sequences that grow token by token ask for a little more each time. */
+    size_t step = 64;
+    while (step <= count / 8)
+        step *= 2;
+    if (!rlhfi_add(count, step - 1, &count))
+        return rlhfi_out_of_memory(context);
+    count -= count % step;
     float *data = rlhfi_alloc_array(context, count, sizeof *data);
     if (data == NULL)
         return RLHF_E_NOMEM;
@@ -76,6 +83,19 @@ rlhf_status rlhfi_scratch_reserve(rlhf_context *context, size_t count)
     for (int32_t i = 0; i < compute->workers; i++)
         RLHFI_TRY(rlhfi_buffer_reserve(context, &compute->worker[i], count));
     return RLHF_OK;
+}
+
+rlhf_status rlhfi_compute_match(rlhf_context *context, const rlhf_context *other)
+{
+    rlhfi_compute *own = rlhfi_compute_of(context);
+    const rlhfi_compute *their = rlhfi_compute_of(other);
+
+    RLHFI_TRY(rlhfi_buffer_reserve(context, &own->packed, their->packed.capacity));
+    RLHFI_TRY(rlhfi_buffer_reserve(context, &own->partial, their->partial.capacity));
+    RLHFI_TRY(rlhfi_buffer_reserve(context, &own->tile, their->tile.capacity));
+    RLHFI_TRY(rlhfi_buffer_reserve(context, &own->gathered, their->gathered.capacity));
+    RLHFI_TRY(rlhfi_buffer_reserve(context, &own->index, their->index.capacity));
+    return rlhfi_scratch_reserve(context, their->worker[0].capacity);
 }
 
 struct ranges {
@@ -114,14 +134,16 @@ int64_t rlhfi_rows_per_piece(int64_t width, int64_t elements)
 
 size_t rlhfi_compute_describe(const rlhf_context *context, char *buffer, size_t capacity)
 {
+    bool blis = rlhfi_compute_of(context)->blis != NULL;
     char text[160];
-    int length = snprintf(text, sizeof text, "%s kernels, products by %s", rlhfi_kernels_of(context)->name,
-                          rlhfi_compute_of(context)->blis != NULL ? "BLIS and own loops" : "own loops");
+    int length = snprintf(text, sizeof text, "%s kernels, products by %s%s", rlhfi_kernels_of(context)->name,
+                          blis ? "own loops and BLIS " : "own loops", blis ? rlhfi_blis_version() : "");
+    size_t size = (size_t)length < sizeof text ? (size_t)length + 1 : sizeof text;
 
     if (capacity > 0) {
-        size_t copied = (size_t)length < capacity - 1 ? (size_t)length : capacity - 1;
+        size_t copied = size < capacity ? size - 1 : capacity - 1;
         memcpy(buffer, text, copied);
         buffer[copied] = '\0';
     }
-    return (size_t)length + 1;
+    return size;
 }

@@ -100,7 +100,7 @@ static void attend_part(const struct attend *attend, const struct part *part, co
 {
     const rlhfi_attention *shape = attend->shape;
     const int64_t head = shape->head_dim, group = attend->group;
-    float sum[ROW_TILE];
+    float sum[ROW_TILE], maximum[ROW_TILE], log_sum[ROW_TILE];
 
     for (int64_t t = 0; t < part->queries; t++)
         memcpy(part->q + t * group * head, q + t * attend->ldq, (size_t)(group * head) * sizeof(float));
@@ -109,19 +109,19 @@ static void attend_part(const struct attend *attend, const struct part *part, co
     memset(part->out, 0, (size_t)(part->rows * head) * sizeof(float));
     for (int64_t row = 0; row < part->rows; row += ROW_TILE) {
         int64_t count = smaller(ROW_TILE, part->rows - row);
+        const int64_t seen = rounded_up(part->first_query + (row + count - 1) / group + 1, 16);
         for (int64_t r = 0; r < count; r++) {
-            int64_t t = (row + r) / group, h = (row + r) % group, query = part->first_query + t;
-            rlhfi_score_row score = {first_key(shape, query), query + 1,
-                                     rounded_up(part->first_query + (row + count - 1) / group + 1, 16), shape->scale};
-            float maximum;
-            sum[r] = attend->kernels->softmax(&score, part->scores + (row + r) * part->width, &maximum);
-            if (log_sum_exp != NULL)
-                log_sum_exp[t * shape->heads + h] = maximum + rlhfi_logf(sum[r]);
+            int64_t query = part->first_query + (row + r) / group;
+            rlhfi_score_row score = {first_key(shape, query), query + 1, seen, shape->scale};
+            sum[r] = attend->kernels->softmax(&score, part->scores + (row + r) * part->width, &maximum[r]);
         }
+        attend->kernels->log(count, sum, log_sum);
         weigh_values(attend, part, row, count);
         for (int64_t r = 0; r < count; r++) {
             int64_t t = (row + r) / group, h = (row + r) % group;
             attend->kernels->divide(head, part->out + (row + r) * head, sum[r], out + t * attend->ldout + h * head);
+            if (log_sum_exp != NULL)
+                log_sum_exp[t * shape->heads + h] = maximum[r] + log_sum[r];
         }
     }
 }

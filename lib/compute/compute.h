@@ -159,6 +159,10 @@ double rlhfi_log_double(double x);
 double rlhfi_log1p_double(double x);
 double rlhfi_expm1_double(double x);
 
+/* Gives a context the scratch that another has grown to. For contexts that take turns at the same work: whichever gets a
+ * piece next allocates nothing. */
+rlhf_status rlhfi_compute_match(rlhf_context *context, const rlhf_context *other);
+
 size_t rlhfi_compute_describe(const rlhf_context *context, char *buffer, size_t capacity);
 
 #endif

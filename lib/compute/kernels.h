@@ -50,8 +50,10 @@ typedef struct rlhfi_kernels {
     const char *name;
 
     void (*product)(const rlhfi_block *work);
-    /* One panel of n <= 32 columns from B stored [n,k] (transposed) or [k,n]; missing columns become zero. */
+    /* One panel of n <= 32 columns from B stored [n,k] (transposed) or [k,n]; missing columns are left undefined. */
     void (*pack)(int transposed, int64_t k, int64_t n, const float *source, int64_t ld, float *panel);
+    /* rows of n floats, ld apart, one behind the other into to */
+    void (*copy_rows)(int64_t rows, int64_t n, const float *source, int64_t ld, float *to);
 
     void (*add)(int64_t n, float *y, const float *x);
     void (*scale)(int64_t n, float *x, float factor);

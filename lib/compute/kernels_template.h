@@ -12,6 +12,7 @@ const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .name = TEXT(KERNELS_NAME),
     .product = k_product,
     .pack = k_pack,
+    .copy_rows = k_copy_rows,
     .add = k_add,
     .scale = k_scale,
     .sum_of_squares = k_sum_of_squares,

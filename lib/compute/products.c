@@ -6,15 +6,19 @@ enum {
     K_LIMIT = 16384,        /* k of one packing at most; a multiple of RLHFI_CHUNK, so that chains stay the same */
     ROW_BLOCK = 96,         /* rows of a task: with 256 k they fit the second-level cache beside a panel */
     LEAST_ROW_BLOCK = 24,
-    ENOUGH_TASKS = 8,
     INLINE_WORK = 1 << 20,  /* floating-point operations that are not worth waking a thread for */
-    LEAST_WORK = 1 << 19,   /* of a task */
-    MOST_WORK = 1 << 23,
+    TASK_WORK = 1 << 20,    /* of a task, at least */
+    MOST_TASKS = 32,
+    ENOUGH_TASKS = 8,
+    WIDE_PANELS = 4,        /* 128 columns: what one row needs to hide the latency of its chains */
+    SLAB = 512,             /* k of a column-major left-hand block that is copied at a time; a multiple of the chunk */
+    SLAB_STRIDE = 128,      /* distance of its k from which copying pays: pages and cache sets run out */
     DIRECT_ROWS = 16,       /* up to so many rows a row-major right-hand matrix is read where it is */
     PANELS_PER_PACK = 4
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
 static int64_t rounded_up(int64_t x, int64_t step) { return pieces(x, step) * step; }
 
@@ -24,7 +28,24 @@ struct grid {
     const rlhfi_kernels *kernels;
     rlhfi_block whole;
     int64_t row_block, column_block, row_blocks;
+    rlhfi_buffer *scratch; /* for slabs of A, NULL if it is read where it is */
 };
+
+/* A transposed left-hand matrix touches another page at every k: slabs of it are copied side by side first. */
+static void run_slabs(const rlhfi_kernels *kernels, const rlhfi_block *block, float *slab)
+{
+    for (int64_t p = 0; p < block->k; p += SLAB) {
+        rlhfi_block work = *block;
+        work.k = smaller(SLAB, block->k - p);
+        kernels->copy_rows(work.k, work.m, block->a + p * block->a_step, block->a_step, slab);
+        work.a = slab;
+        work.a_step = work.m;
+        work.b += p * work.ldb;
+        work.accumulate = block->accumulate || p > 0;
+        work.bias = p + work.k == block->k ? block->bias : NULL;
+        kernels->product(&work);
+    }
+}
 
 static void run_tile(void *argument, int64_t index, int32_t worker)
 {
@@ -32,7 +53,6 @@ static void run_tile(void *argument, int64_t index, int32_t worker)
     rlhfi_block work = grid->whole;
     int64_t i = index % grid->row_blocks * grid->row_block, j = index / grid->row_blocks * grid->column_block;
 
-    (void)worker;
     work.m = smaller(grid->row_block, work.m - i);
     work.n = smaller(grid->column_block, work.n - j);
     work.a += i * work.a_row;
@@ -40,30 +60,37 @@ static void run_tile(void *argument, int64_t index, int32_t worker)
     work.c += i * work.ldc + j;
     if (work.bias != NULL)
         work.bias += j;
-    grid->kernels->product(&work);
+    if (grid->scratch != NULL)
+        run_slabs(grid->kernels, &work, grid->scratch[worker].data);
+    else
+        grid->kernels->product(&work);
 }
 
-/* Sizes of the tiles: about `target` operations each, even, and enough of them to keep a few threads busy. */
+/* Sizes of the tiles: wide ones first, because a block of A is then used often; narrower columns until there are tasks
+ * enough for many threads; shorter rows and single panels only where else a few threads would idle. */
 static void cut(struct grid *grid, double work)
 {
     const rlhfi_block *whole = &grid->whole;
-    double target = work / 16 < LEAST_WORK ? LEAST_WORK : work / 16 > MOST_WORK ? MOST_WORK : work / 16;
+    const int64_t panels = pieces(whole->n, RLHFI_PANEL), least = whole->m <= 3 ? WIDE_PANELS : 1;
+    int64_t wanted = work > (double)MOST_TASKS * TASK_WORK ? MOST_TASKS : (int64_t)(work / TASK_WORK) + 1;
+    int64_t enough = smaller(wanted, ENOUGH_TASKS);
     int64_t rows = rounded_up(pieces(whole->m, pieces(whole->m, ROW_BLOCK)), 12);
-    int64_t least_columns = whole->m <= 3 ? 4 * RLHFI_PANEL : RLHFI_PANEL;
-    int64_t columns = (int64_t)(target / (2.0 * (double)smaller(rows, whole->m) * (double)whole->k));
+    int64_t columns = panels; /* in panels */
 
-    columns = columns < least_columns ? least_columns : smaller(columns, whole->n);
-    columns = rounded_up(pieces(whole->n, pieces(whole->n, columns)), least_columns);
-    while (rows > LEAST_ROW_BLOCK && pieces(whole->m, rows) * pieces(whole->n, columns) < ENOUGH_TASKS)
+    while (columns > WIDE_PANELS && pieces(whole->m, rows) * pieces(panels, columns) < wanted)
+        columns = larger(WIDE_PANELS, pieces(columns, 2));
+    while (rows > LEAST_ROW_BLOCK && pieces(whole->m, rows) * pieces(panels, columns) < enough)
         rows = rounded_up(rows / 2, 12);
+    while (columns > least && pieces(whole->m, rows) * pieces(panels, columns) < enough)
+        columns = larger(least, pieces(columns, 2));
     grid->row_block = rows;
-    grid->column_block = columns;
+    grid->column_block = columns * RLHFI_PANEL;
     grid->row_blocks = pieces(whole->m, rows);
 }
 
 void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work)
 {
-    struct grid grid = {rlhfi_kernels_of(context), *work, work->m, work->n, 1};
+    struct grid grid = {rlhfi_kernels_of(context), *work, work->m, work->n, 1, NULL};
     double operations = 2.0 * (double)work->m * (double)work->n * (double)work->k;
 
     if (operations < INLINE_WORK) {
@@ -71,6 +98,8 @@ void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work)
         return;
     }
     cut(&grid, operations);
+    if (work->a_row == 1 && work->a_step >= SLAB_STRIDE)
+        grid.scratch = rlhfi_compute_of(context)->worker;
     rlhfi_parallel(context, grid.row_blocks * pieces(work->n, grid.column_block), run_tile, &grid);
 }
 
@@ -126,6 +155,8 @@ static rlhf_status product_portions(rlhf_context *context, const rlhfi_block *wo
     bool direct = !transpose_b && work->m <= DIRECT_ROWS;
     int64_t most = direct ? work->n : PACK_LIMIT / work->k / RLHFI_PANEL * RLHFI_PANEL;
 
+    if (work->a_row == 1)
+        RLHFI_TRY(rlhfi_scratch_reserve(context, ROW_BLOCK * SLAB));
     if (!direct)
         RLHFI_TRY(rlhfi_buffer_reserve(
             context, packed, (size_t)(rounded_up(smaller(work->n, most), RLHFI_PANEL) * work->k)));

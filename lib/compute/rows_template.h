@@ -3,6 +3,13 @@
 #ifndef RLHFI_ROWS_TEMPLATE_H
 #define RLHFI_ROWS_TEMPLATE_H
 
+static void k_copy_rows(int64_t rows, int64_t n, const float *source, int64_t ld, float *to)
+{
+    for (int64_t r = 0; r < rows; r++, source += ld, to += n)
+        for (int64_t i = 0; i < n; i += 16)
+            store_up_to(to + i, load_up_to(source + i, n - i), n - i);
+}
+
 static void k_add(int64_t n, float *y, const float *x)
 {
     for (int64_t i = 0; i < n; i += 16)
@@ -192,17 +199,21 @@ static void k_column_sum(int64_t rows, int64_t n, const float *dy, int64_t ld, f
 #define GELU_SLOPE 0.7978845608028654f /* sqrt(2/pi) */
 #define GELU_CUBE 0.044715f
 
-INLINE v16 sigmoid(v16 x)
+/* 1/(1 + e^-x) and one minus it, each without cancellation. */
+INLINE v16 sigmoid(v16 x, v16 *complement)
 {
     const v16 one = v16_set(1.0f);
-    return v16_div(one, v16_add(one, v16_exp(v16_sub(v16_zero(), x))));
+    v16 e = v16_exp(v16_sub(v16_zero(), v16_magnitude(x)));
+    v16 large = v16_div(one, v16_add(one, e)), small = v16_mul(e, large);
+    v16m negative = v16_less(x, v16_zero());
+    *complement = v16_select(negative, large, small);
+    return v16_select(negative, small, large);
 }
 
-/* (1 + tanh y)/2 is the sigmoid of 2y, which does not cancel for negative y. */
-INLINE v16 gelu_tanh_share(v16 x)
+INLINE v16 gelu_tanh_share(v16 x, v16 *complement) /* (1 + tanh y)/2 is the sigmoid of 2y */
 {
     v16 cube = v16_fma(v16_mul(v16_mul(x, x), v16_set(GELU_CUBE)), x, x);
-    return sigmoid(v16_mul(cube, v16_set(2.0f * GELU_SLOPE)));
+    return sigmoid(v16_mul(cube, v16_set(2.0f * GELU_SLOPE)), complement);
 }
 
 INLINE v16 gelu_share(v16 x) /* the normal distribution function */
@@ -211,50 +222,40 @@ INLINE v16 gelu_share(v16 x) /* the normal distribution function */
     return v16_fma(half, v16_erf(v16_mul(x, v16_set(0.70710678118654752f))), half);
 }
 
-INLINE v16 activation(const enum rlhfi_activation kind, v16 x)
-{
-    switch (kind) {
-    case RLHFI_SILU: return v16_mul(x, sigmoid(x));
-    case RLHFI_GELU_TANH: return v16_mul(x, gelu_tanh_share(x));
-    case RLHFI_GELU_ERF: return v16_mul(x, gelu_share(x));
-    default: return v16_max(v16_zero(), x); /* NaN stays */
-    }
-}
-
-/* The activation and its derivative. */
-INLINE v16 activation_and_slope(const enum rlhfi_activation kind, v16 x, v16 *slope)
+/* The activation and, where the caller uses it, its derivative. */
+INLINE v16 activation(const enum rlhfi_activation kind, v16 x, v16 *slope)
 {
     const v16 one = v16_set(1.0f);
+    v16 share, rest;
+
     switch (kind) {
-    case RLHFI_SILU: {
-        v16 s = sigmoid(x);
-        *slope = v16_mul(s, v16_fma(x, v16_sub(one, s), one));
-        return v16_mul(x, s);
-    }
+    case RLHFI_SILU:
+        share = sigmoid(x, &rest);
+        *slope = v16_mul(share, v16_fma(x, rest, one));
+        return v16_mul(x, share);
     case RLHFI_GELU_TANH: {
-        v16 share = gelu_tanh_share(x);
+        share = gelu_tanh_share(x, &rest);
         v16 inner = v16_fma(v16_mul(x, x), v16_set(3.0f * GELU_CUBE), one);
-        v16 bend = v16_mul(v16_mul(v16_mul(x, v16_set(2.0f * GELU_SLOPE)), inner),
-                           v16_mul(share, v16_sub(one, share)));
+        v16 bend = v16_mul(v16_mul(v16_mul(x, v16_set(2.0f * GELU_SLOPE)), inner), v16_mul(share, rest));
         *slope = v16_add(share, bend);
         return v16_mul(x, share);
     }
     case RLHFI_GELU_ERF: {
-        v16 share = gelu_share(x);
+        share = gelu_share(x);
         v16 density = v16_mul(v16_exp(v16_mul(v16_mul(x, x), v16_set(-0.5f))), v16_set(0.3989422804014327f));
         *slope = v16_fma(x, density, share);
         return v16_mul(x, share);
     }
     default:
         *slope = v16_select(v16_less(v16_zero(), x), one, v16_zero());
-        return v16_max(v16_zero(), x);
+        return v16_max(v16_zero(), x); /* NaN stays */
     }
 }
 
 INLINE void activate_as(const enum rlhfi_activation kind, int64_t n, const float *x, const float *u, float *y)
 {
     for (int64_t i = 0; i < n; i += 16) {
-        v16 a = activation(kind, load_up_to(x + i, n - i));
+        v16 slope, a = activation(kind, load_up_to(x + i, n - i), &slope);
         if (u != NULL)
             a = v16_mul(a, load_up_to(u + i, n - i));
         store_up_to(y + i, a, n - i);
@@ -265,7 +266,7 @@ INLINE void activate_backward_as(const enum rlhfi_activation kind, int64_t n, co
                                  const float *dy, float *dx, float *du)
 {
     for (int64_t i = 0; i < n; i += 16) {
-        v16 slope, a = activation_and_slope(kind, load_up_to(x + i, n - i), &slope);
+        v16 slope, a = activation(kind, load_up_to(x + i, n - i), &slope);
         v16 d = load_up_to(dy + i, n - i);
         if (u != NULL) {
             v16 partner = load_up_to(u + i, n - i);

@@ -139,40 +139,27 @@ static inline float v16_highest(v16 a)
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-static inline void v16_transpose_8x8(__m256 r[8])
+static inline __m256 v16_load_halves(const float *a, const float *b)
 {
-    __m256 t[8], s[8];
-    for (int i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        s[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-        s[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
-        s[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        s[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x20);
-        r[i + 4] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x31);
-    }
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
 }
 
-static inline void v16_transpose(v16 row[16])
+static inline v16 v16_load_quarters(const float *a, const float *b, const float *c, const float *d)
 {
-    __m256 quarter[4][8]; /* upper left, upper right, lower left, lower right */
-    for (int i = 0; i < 8; i++) {
-        quarter[0][i] = row[i].low;
-        quarter[1][i] = row[i].high;
-        quarter[2][i] = row[8 + i].low;
-        quarter[3][i] = row[8 + i].high;
-    }
-    for (int i = 0; i < 4; i++)
-        v16_transpose_8x8(quarter[i]);
-    for (int i = 0; i < 8; i++) {
-        row[i] = V16_BOTH(v16, quarter[0][i], quarter[2][i]);
-        row[8 + i] = V16_BOTH(v16, quarter[1][i], quarter[3][i]);
-    }
+    return V16_BOTH(v16, v16_load_halves(a, b), v16_load_halves(c, d));
+}
+
+static inline void v16_transpose_quarters(v16 row[4])
+{
+    v16 low = V16_EACH(_mm256_unpacklo_ps, row[0], row[1]), high = V16_EACH(_mm256_unpackhi_ps, row[0], row[1]);
+    v16 low2 = V16_EACH(_mm256_unpacklo_ps, row[2], row[3]), high2 = V16_EACH(_mm256_unpackhi_ps, row[2], row[3]);
+
+    row[0] = V16_BOTH(v16, _mm256_shuffle_ps(low.low, low2.low, 0x44), _mm256_shuffle_ps(low.high, low2.high, 0x44));
+    row[1] = V16_BOTH(v16, _mm256_shuffle_ps(low.low, low2.low, 0xee), _mm256_shuffle_ps(low.high, low2.high, 0xee));
+    row[2] = V16_BOTH(v16, _mm256_shuffle_ps(high.low, high2.low, 0x44),
+                      _mm256_shuffle_ps(high.high, high2.high, 0x44));
+    row[3] = V16_BOTH(v16, _mm256_shuffle_ps(high.low, high2.low, 0xee),
+                      _mm256_shuffle_ps(high.high, high2.high, 0xee));
 }
 
 static inline v16d v16d_zero(void)

@@ -73,27 +73,24 @@ static inline float v16_highest(v16 a)
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-static inline void v16_transpose(v16 row[16])
+/* Masked broadcasts from memory need no shuffle unit. */
+static inline v16 v16_load_quarters(const float *a, const float *b, const float *c, const float *d)
 {
-    v16 t[16], s[16];
-    for (int i = 0; i < 16; i += 2) { /* pairs of floats */
-        t[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
-        t[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) { /* four floats of four rows in each 128-bit quarter */
-        s[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
-        s[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
-        s[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        s[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) { /* transpose the 4 x 4 quarters */
-        v16 a = _mm512_shuffle_f32x4(s[i], s[i + 4], 0x88), b = _mm512_shuffle_f32x4(s[i], s[i + 4], 0xdd);
-        v16 c = _mm512_shuffle_f32x4(s[i + 8], s[i + 12], 0x88), d = _mm512_shuffle_f32x4(s[i + 8], s[i + 12], 0xdd);
-        row[i] = _mm512_shuffle_f32x4(a, c, 0x88);
-        row[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
-        row[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
-        row[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
-    }
+    v16 all = _mm512_castps128_ps512(_mm_loadu_ps(a));
+    all = _mm512_mask_broadcast_f32x4(all, 0x00f0, _mm_loadu_ps(b));
+    all = _mm512_mask_broadcast_f32x4(all, 0x0f00, _mm_loadu_ps(c));
+    return _mm512_mask_broadcast_f32x4(all, 0xf000, _mm_loadu_ps(d));
+}
+
+static inline void v16_transpose_quarters(v16 row[4])
+{
+    v16 low = _mm512_unpacklo_ps(row[0], row[1]), high = _mm512_unpackhi_ps(row[0], row[1]);
+    v16 low2 = _mm512_unpacklo_ps(row[2], row[3]), high2 = _mm512_unpackhi_ps(row[2], row[3]);
+
+    row[0] = _mm512_shuffle_ps(low, low2, 0x44);
+    row[1] = _mm512_shuffle_ps(low, low2, 0xee);
+    row[2] = _mm512_shuffle_ps(high, high2, 0x44);
+    row[3] = _mm512_shuffle_ps(high, high2, 0xee);
 }
 
 static inline v16d v16d_zero(void) { return (v16d){_mm512_setzero_pd(), _mm512_setzero_pd()}; }

@@ -114,14 +114,22 @@ static inline float v16_highest(v16 a)
     return a.lane[0];
 }
 
-/* row[i] lane j becomes row[j] lane i */
-static inline void v16_transpose(v16 row[16])
+/* Four floats from each of four places, one quarter of the lanes each. */
+static inline v16 v16_load_quarters(const float *a, const float *b, const float *c, const float *d)
 {
-    for (int i = 0; i < 16; i++) {
-        for (int j = 0; j < i; j++) {
-            float kept = row[i].lane[j];
-            row[i].lane[j] = row[j].lane[i];
-            row[j].lane[i] = kept;
+    V16_MAKE(v16, j < 4 ? a[j] : j < 8 ? b[j - 4] : j < 12 ? c[j - 8] : d[j - 12]);
+}
+
+/* In each quarter: row[i] lane j becomes row[j] lane i. */
+static inline void v16_transpose_quarters(v16 row[4])
+{
+    for (int quarter = 0; quarter < 16; quarter += 4) {
+        for (int i = 0; i < 4; i++) {
+            for (int j = 0; j < i; j++) {
+                float kept = row[i].lane[quarter + j];
+                row[i].lane[quarter + j] = row[j].lane[quarter + i];
+                row[j].lane[quarter + i] = kept;
+            }
         }
     }
 }

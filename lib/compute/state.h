@@ -57,6 +57,7 @@ static inline int64_t rlhfi_head_blocks(int64_t vocabulary)
 /* products_blis.c. attach: leaves compute->blis NULL if BLIS is missing, of another version or not exact. */
 void rlhfi_blis_attach(rlhf_context *context);
 void rlhfi_blis_detach(rlhf_context *context);
+const char *rlhfi_blis_version(void); /* of the running library, NULL without BLIS */
 bool rlhfi_blis_wants(const rlhf_context *context, int64_t m, int64_t n, int64_t k);
 void rlhfi_blis_product(rlhf_context *context, const rlhfi_block *work, int64_t b_row, int64_t b_column);
 

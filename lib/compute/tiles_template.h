@@ -145,29 +145,35 @@ static void k_product(const rlhfi_block *work)
     }
 }
 
-/* ---- packing: one panel of at most RLHFI_PANEL columns, missing ones zero -------------------------------------------- */
+/* ---- packing: one panel of at most RLHFI_PANEL columns. What stands in the missing ones does not matter. -------------- */
 
 static void pack_rows(int64_t k, int64_t n, const float *source, int64_t ld, float *panel)
 {
     for (int64_t p = 0; p < k; p++) {
         v16_store(panel + p * RLHFI_PANEL, load_up_to(source + p * ld, n));
-        v16_store(panel + p * RLHFI_PANEL + 16, n > 16 ? load_up_to(source + p * ld + 16, n - 16) : v16_zero());
+        if (n > 16)
+            v16_store(panel + p * RLHFI_PANEL + 16, load_up_to(source + p * ld + 16, n - 16));
     }
 }
 
 static void pack_columns(int64_t k, int64_t n, const float *source, int64_t ld, float *panel)
 {
-    for (int64_t half = 0; half < RLHFI_PANEL; half += 16) {
-        for (int64_t p = 0; p < k; p += 16) {
-            int wide = k - p < 16 ? (int)(k - p) : 16;
-            v16 row[16];
-            for (int j = 0; j < 16; j++) {
-                row[j] = half + j < n ? load_up_to(source + (half + j) * ld + p, wide) : v16_zero();
-            }
-            v16_transpose(row);
-            for (int i = 0; i < wide; i++)
-                v16_store(panel + (p + i) * RLHFI_PANEL + half, row[i]);
+    for (int64_t half = 0; half < n; half += 16, panel += 16) {
+        const float *row[16]; /* a missing column repeats the last one */
+        int64_t p = 0;
+        for (int64_t j = 0; j < 16; j++)
+            row[j] = source + (half + j < n ? half + j : n - 1) * ld;
+        for (; p + 4 <= k; p += 4) {
+            v16 four[4];
+            UNROLLED for (int i = 0; i < 4; i++)
+                four[i] = v16_load_quarters(row[i] + p, row[i + 4] + p, row[i + 8] + p, row[i + 12] + p);
+            v16_transpose_quarters(four);
+            UNROLLED for (int i = 0; i < 4; i++)
+                v16_store(panel + (p + i) * RLHFI_PANEL, four[i]);
         }
+        for (; p < k; p++)
+            for (int j = 0; j < 16; j++)
+                panel[p * RLHFI_PANEL + j] = row[j][p];
     }
 }
 

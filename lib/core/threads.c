@@ -9,10 +9,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-enum {
-    SPINS = 200, /* waiting loops before sleeping: a few microseconds, about what one wake-up costs */
-    STACK_BYTES = 2 << 20
-};
+enum { STACK_BYTES = 2 << 20 };
+
+/* How long both sides look before they sleep. Waking a sleeper costs the waker about 10 microseconds and its help comes
+ * 50 later (README): so it is worth waiting a part of that, and no more is ever lost. */
+static const double patience = 20e-6;
 
 #define OPEN ((uint64_t)1 << 31)
 #define INSIDE(state) ((state) & (OPEN - 1))
@@ -35,7 +36,7 @@ struct rlhfi_pool {
     pthread_mutex_t mutex;
     pthread_cond_t work, done;
     bool stop;
-    int32_t spins;
+    bool patient;    /* each thread has a processor: looking takes nothing from the others */
     int32_t workers; /* without the caller */
     struct worker worker[];
 };
@@ -79,21 +80,44 @@ static void leave_job(struct rlhfi_pool *pool)
     }
 }
 
-/* False when the pool ends. */
+static bool all_out(struct rlhfi_pool *pool, uint32_t unused)
+{
+    (void)unused;
+    return INSIDE(atomic_load(&pool->state)) == 0;
+}
+
+/* Looks for a while; true if it came about. The clock is asked seldom, because a look is much cheaper. */
+static bool watch(struct rlhfi_pool *pool, bool (*came)(struct rlhfi_pool *pool, uint32_t seen), uint32_t seen)
+{
+    double end;
+
+    if (came(pool, seen))
+        return true;
+    if (!pool->patient)
+        return false;
+    end = rlhfi_seconds() + patience;
+    do {
+        for (int i = 0; i < 16; i++) {
+            rlhfi_system_relax();
+            if (came(pool, seen))
+                return true;
+        }
+    } while (rlhfi_seconds() < end);
+    return false;
+}
+
+/* False when the pool ends. True may come without a job: who was woken too late for one looks again for the next. */
 static bool wait_for_job(struct rlhfi_pool *pool, uint32_t seen)
 {
     bool stop;
 
-    for (int32_t i = 0; i < pool->spins; i++) {
-        if (has_news(pool, seen))
-            return true;
-        rlhfi_system_relax();
-    }
+    if (watch(pool, has_news, seen))
+        return true;
     pthread_mutex_lock(&pool->mutex);
     /* First announce the sleep, then look once more; the caller opens first, then looks for sleepers: one sees the
      * other. */
     atomic_fetch_add(&pool->sleepers, 1);
-    while (!pool->stop && !has_news(pool, seen))
+    if (!pool->stop && !has_news(pool, seen))
         pthread_cond_wait(&pool->work, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     stop = pool->stop;
@@ -147,16 +171,11 @@ static void wake_workers(struct rlhfi_pool *pool, int64_t wanted)
 
 static void wait_for_workers(struct rlhfi_pool *pool)
 {
-    uint64_t state = atomic_fetch_and(&pool->state, ~OPEN);
-
-    for (int32_t i = 0; INSIDE(state) != 0 && i < pool->spins; i++) {
-        rlhfi_system_relax();
-        state = atomic_load(&pool->state);
-    }
-    if (INSIDE(state) == 0)
+    atomic_fetch_and(&pool->state, ~OPEN);
+    if (watch(pool, all_out, 0))
         return;
     pthread_mutex_lock(&pool->mutex);
-    while (INSIDE(atomic_load(&pool->state)) != 0)
+    while (!all_out(pool, 0))
         pthread_cond_wait(&pool->done, &pool->mutex);
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -238,8 +257,7 @@ rlhf_status rlhfi_pool_create(struct rlhfi_pool **out, rlhf_context *context, in
     pool = rlhfi_calloc(context, 1, sizeof *pool + (size_t)(threads - 1) * sizeof pool->worker[0]);
     if (pool == NULL)
         return RLHF_E_NOMEM;
-    /* More threads than processors: a waiting loop would only keep the others from working. */
-    pool->spins = threads <= rlhfi_system_processors() ? SPINS : 0;
+    pool->patient = threads <= rlhfi_system_processors();
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);

@@ -115,8 +115,7 @@ rlhf_status rlhfi_writer_write(rlhfi_writer *writer, const void *bytes, size_t c
 /* From here on the disk has all bytes under the temporary's name. */
 static rlhf_status finish_temporary(rlhfi_writer *writer)
 {
-    RLHFI_TRY(writer->status);
-    RLHFI_TRY(flush(writer));
+    RLHFI_TRY(flush(writer)); /* tells an earlier failure too */
     if (fsync(writer->descriptor) != 0)
         return rlhfi_system_fail(writer->context, writer->path, "sync", errno);
     return RLHF_OK;

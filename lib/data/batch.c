@@ -1,5 +1,5 @@
 /* Ragged batches: one block of memory per batch. Public: rlhf/batch.h. */
-#include "data/data.h"
+#include "data/dataset.h"
 
 struct rlhf_batch {
     int64_t references;
@@ -23,7 +23,8 @@ static rlhf_status check_layout(rlhf_context *context, int64_t rows, const int64
                               (long long)r, prompt_length[r], (long long)(offset[r + 1] - offset[r]));
     }
     if (tokens == NULL && offset[rows] > 0)
-        return rlhfi_fail(context, RLHF_E_INVAL, "batch: tokens is NULL, but %lld are announced", (long long)offset[rows]);
+        return rlhfi_fail(context, RLHF_E_INVAL, "batch: tokens is NULL, but %lld are announced",
+                          (long long)offset[rows]);
     return RLHF_OK;
 }
 
@@ -39,7 +40,8 @@ static rlhf_status allocate(rlhf_batch **out, rlhf_context *context, int64_t row
     batch->response_offset = rlhfi_calloc(context, (size_t)rows + 1, sizeof *batch->response_offset);
     batch->tokens = rlhfi_alloc_array(context, (size_t)tokens, sizeof *batch->tokens);
     batch->prompt_length = rlhfi_calloc(context, (size_t)rows, sizeof *batch->prompt_length);
-    if (batch->offset == NULL || batch->response_offset == NULL || batch->tokens == NULL || batch->prompt_length == NULL) {
+    if (batch->offset == NULL || batch->response_offset == NULL || batch->tokens == NULL ||
+        batch->prompt_length == NULL) {
         rlhf_batch_release(&batch);
         return RLHF_E_NOMEM;
     }
@@ -84,7 +86,8 @@ rlhf_status rlhfi_batch_from_sequences(rlhf_batch **out, rlhf_context *context, 
     for (int64_t r = 0; r < count; r++) {
         const rlhfi_sequence *sequence = sequences[r];
         if (sequence->length > 0)
-            memcpy(batch->tokens + batch->offset[r], sequence->tokens, (size_t)sequence->length * sizeof *sequence->tokens);
+            memcpy(batch->tokens + batch->offset[r], sequence->tokens,
+                   (size_t)sequence->length * sizeof *sequence->tokens);
         batch->offset[r + 1] = batch->offset[r] + sequence->length;
         batch->prompt_length[r] = sequence->prompt_length;
     }
@@ -132,4 +135,49 @@ rlhf_status rlhf_batch_get(const rlhf_batch *batch, rlhf_batch_view *view)
     view->prompt_length = batch->prompt_length;
     view->response_offset = batch->response_offset;
     return RLHF_OK;
+}
+
+rlhf_status rlhf_batch_tokenize(rlhf_batch **out, const rlhf_tokenizer *tokenizer, const rlhf_dataset *dataset,
+                                uint64_t first, uint64_t count, uint32_t flags)
+{
+    if (out != NULL)
+        *out = NULL;
+    if (tokenizer == NULL)
+        return RLHF_E_INVAL;
+    rlhf_context *context = rlhfi_tokenizer_context(tokenizer);
+    RLHFI_TRY(rlhfi_enter(context));
+    RLHFI_REQUIRE(context, out != NULL && dataset != NULL && (flags & ~3u) == 0);
+    uint64_t rows = rlhf_dataset_rows(dataset);
+    if (first > rows || count > rows - first)
+        return rlhfi_fail(context, RLHF_E_RANGE, "rows %llu to %llu of %llu", (unsigned long long)first,
+                          (unsigned long long)(first + count), (unsigned long long)rows);
+    rlhf_status status = RLHF_OK;
+    rlhfi_sequence *sequences = rlhfi_calloc(context, (size_t)count * 2 + 1, sizeof *sequences);
+    const rlhfi_sequence **pointers = rlhfi_calloc(context, (size_t)count * 2 + 1, sizeof *pointers);
+    int32_t kind = 0;
+    if (sequences == NULL || pointers == NULL)
+        status = RLHF_E_NOMEM;
+    for (uint64_t i = 0; status == RLHF_OK && i < count; i++) {
+        rlhf_row row = {.struct_size = sizeof row};
+        status = rlhf_dataset_row(dataset, first + i, &row);
+        if (status == RLHF_OK && i > 0 && row.kind != kind)
+            status = rlhfi_fail(context, RLHF_E_INVAL, "row %llu is of another kind than the rows before it",
+                                (unsigned long long)(first + i));
+        kind = row.kind;
+        if (status == RLHF_OK) {
+            status = rlhfi_tokenize_row(tokenizer, &row, flags, &sequences[i], &sequences[count + i]);
+            if (status != RLHF_OK)
+                rlhfi_fail_prefix(context, status, "row %llu", (unsigned long long)(first + i));
+        }
+    }
+    uint64_t total = kind == RLHF_ROW_PREFERENCE ? 2 * count : count;
+    for (uint64_t i = 0; status == RLHF_OK && i < total; i++)
+        pointers[i] = &sequences[i];
+    if (status == RLHF_OK)
+        status = rlhfi_batch_from_sequences(out, context, pointers, (int64_t)total);
+    for (uint64_t i = 0; sequences != NULL && i < 2 * count; i++)
+        rlhfi_free(context, sequences[i].tokens);
+    rlhfi_free(context, sequences);
+    rlhfi_free(context, pointers);
+    return status;
 }

@@ -3,8 +3,8 @@
 
 void rlhf_dataset_options_init(rlhf_dataset_options *options, size_t size)
 {
-    const rlhf_dataset_options defaults = {.struct_size = (uint32_t)size, .bad_row = RLHF_BAD_ROW_STOP,
-                                           .chat_template = RLHF_TEMPLATE_NONE};
+    const rlhf_dataset_options defaults = {
+        .struct_size = (uint32_t)size, .bad_row = RLHF_BAD_ROW_STOP, .chat_template = RLHF_TEMPLATE_NONE};
     if (options == NULL)
         return;
     memset(options, 0, size);
@@ -135,8 +135,68 @@ rlhf_status rlhf_dataset_row(const rlhf_dataset *dataset, uint64_t index, rlhf_r
         return rlhfi_fail(dataset->context, RLHF_E_RANGE, "row %llu of %llu", (unsigned long long)index,
                           (unsigned long long)dataset->count);
     const rlhfi_row_store *store = &dataset->rows[index];
-    *row = (rlhf_row){.struct_size = sizeof *row, .kind = store->kind, .text = store->text[0], .prompt = store->text[1],
-                      .completion = store->text[2], .chosen = store->text[3], .rejected = store->text[4],
-                      .extra = store->text[5], .margin = store->margin, .conversational = store->conversational};
+    *row = (rlhf_row){.struct_size = sizeof *row,
+                      .kind = store->kind,
+                      .text = store->text[0],
+                      .prompt = store->text[1],
+                      .completion = store->text[2],
+                      .chosen = store->text[3],
+                      .rejected = store->text[4],
+                      .extra = store->text[5],
+                      .margin = store->margin,
+                      .conversational = store->conversational};
     return RLHF_OK;
+}
+
+rlhf_status rlhf_dataset_load(rlhf_dataset **out, rlhf_context *context, const char *path,
+                              const rlhf_dataset_options *options)
+{
+    rlhf_dataset_options known;
+    rlhf_dataset_options_init(&known, sizeof known);
+    RLHFI_TRY(rlhf_dataset_create(out, context));
+    rlhf_status status = RLHF_OK;
+    if (path == NULL)
+        RLHFI_GOTO(rlhfi_fail(context, RLHF_E_INVAL, "dataset: path is NULL"));
+    if (options != NULL)
+        RLHFI_GOTO(rlhfi_options_copy(context, &known, sizeof known, options, sizeof known, "rlhf_dataset_options"));
+    if (known.bad_row < RLHF_BAD_ROW_STOP || known.bad_row > RLHF_BAD_ROW_SKIP ||
+        known.chat_template < RLHF_TEMPLATE_NONE || known.chat_template > RLHF_TEMPLATE_PLAIN || known.reserved != 0)
+        RLHFI_GOTO(rlhfi_fail(context, RLHF_E_INVAL, "dataset options: bad_row %d, chat_template %d, reserved %d",
+                              known.bad_row, known.chat_template, known.reserved));
+    RLHFI_GOTO(rlhfi_dataset_read(*out, path, &known));
+done:
+    if (status != RLHF_OK)
+        rlhf_dataset_release(out);
+    return status;
+}
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t bytes = strlen(text), end_bytes = strlen(end);
+    return bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0;
+}
+
+rlhf_status rlhf_dataset_save(const rlhf_dataset *dataset, const char *path)
+{
+    if (dataset == NULL)
+        return RLHF_E_INVAL;
+    rlhf_context *context = dataset->context;
+    RLHFI_TRY(rlhfi_enter(context));
+    RLHFI_REQUIRE(context, path != NULL);
+    rlhfi_string lines;
+    char *packed = NULL;
+    size_t bytes = 0;
+    rlhf_status status = RLHF_OK;
+    rlhfi_string_init(&lines, context);
+    RLHFI_GOTO(rlhfi_dataset_lines(dataset, &lines));
+    if (ends_in(path, ".gz")) {
+        RLHFI_GOTO(rlhfi_gzip(context, lines.data, lines.size, &packed, &bytes));
+        RLHFI_GOTO(rlhfi_file_save(context, path, packed, bytes));
+    } else {
+        RLHFI_GOTO(rlhfi_file_save(context, path, lines.data, lines.size));
+    }
+done:
+    rlhfi_free(context, packed);
+    rlhfi_string_free(&lines);
+    return status;
 }

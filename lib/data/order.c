@@ -1,12 +1,12 @@
-/* The order in which a run draws rows: a permutation per epoch that depends only on seed and epoch, so that a cursor of two
- * numbers is all a checkpoint needs. */
+/* The order in which a run draws rows: a permutation per epoch that depends only on seed and epoch, so that a cursor of
+ * two numbers is all a checkpoint needs. */
 #include "data/data.h"
 
 struct rlhfi_order {
     rlhf_context *context;
     uint64_t rows, seed;
     int32_t shuffle;
-    uint64_t epoch;       /* of the permutation at hand */
+    uint64_t epoch; /* of the permutation at hand */
     uint64_t *permutation;
     bool ready;
 };

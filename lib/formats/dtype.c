@@ -1,5 +1,6 @@
-/* Element types: their names and widths in safetensors, and 16-bit floats to and from 32-bit ones (formats.md 1.3, 7.1).
- * All conversions work on bit patterns, so no rounding mode and no flush-to-zero setting of the host can change them. */
+/* Element types: their names and widths in safetensors, and 16-bit floats to and from 32-bit ones
+ * (formats.md 1.3, 7.1). All conversions work on bit patterns, so no rounding mode and no flush-to-zero setting of the
+ * host can change them. */
 #include "formats/safetensors.h"
 
 struct row {
@@ -66,7 +67,7 @@ size_t rlhfi_dtype_bytes(enum rlhfi_dtype dtype)
     return row != NULL ? row->bits / 8 : 0;
 }
 
-/* ---- 16-bit floats -------------------------------------------------------------------------------------------------- */
+/* ---- 16-bit floats ----------------------------------------------------------------------------------------------- */
 
 static uint32_t bits_of(float value)
 {

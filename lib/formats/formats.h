@@ -4,7 +4,7 @@
 
 #include "core/core.h"
 
-/* ---- JSON (jansson behind it: json.c is the only file that sees jansson.h) -------------------------------------- */
+/* ---- JSON (jansson behind it: json.c is the only file that sees jansson.h) --------------------------------------- */
 
 typedef struct rlhfi_json rlhfi_json; /* a node; every node is borrowed from the root that was parsed */
 enum { RLHFI_JSON_NULL, RLHFI_JSON_BOOLEAN, RLHFI_JSON_INTEGER, RLHFI_JSON_REAL, RLHFI_JSON_STRING, RLHFI_JSON_ARRAY,
@@ -23,7 +23,7 @@ const rlhfi_json *rlhfi_json_get(const rlhfi_json *object, const char *key);
 size_t rlhfi_json_size(const rlhfi_json *array_or_object);
 const rlhfi_json *rlhfi_json_at(const rlhfi_json *array, size_t index);
 const char *rlhfi_json_text(const rlhfi_json *string, size_t *bytes); /* bytes may be NULL; NUL-terminated */
-/* Integers, and reals with an integral value (8.0); beyond int64 the nearest that it can hold, as bounds checks want. */
+/* Integers, and reals with an integral value (8.0); beyond int64 the nearest that it holds, as bounds checks want. */
 bool rlhfi_json_integer(const rlhfi_json *node, int64_t *out);
 bool rlhfi_json_number(const rlhfi_json *node, double *out);
 bool rlhfi_json_boolean(const rlhfi_json *node, bool *out);
@@ -38,8 +38,9 @@ char *rlhfi_json_dump_changed(rlhf_context *context, const rlhfi_json *base, con
 rlhf_status rlhfi_json_dump_others(rlhf_context *context, const rlhfi_json *object, const char *const *without,
                                    char **out);
 
-/* ---- YAML (libyaml's event interface; depth at most 16, aliases, anchors and tags refused, one document, 1 MiB and
- * 65536 values at most; an empty document is an error) ------------------------------------------------------------------ */
+/* ---- YAML (libyaml's event interface) ---------------------------------------------------------------------------- */
+
+/* One document with something in it, at most 1 MiB, 65536 values and 16 levels; aliases, anchors and tags are refused. */
 
 typedef struct rlhfi_yaml rlhfi_yaml;
 enum { RLHFI_YAML_SCALAR, RLHFI_YAML_SEQUENCE, RLHFI_YAML_MAPPING };
@@ -100,8 +101,8 @@ typedef struct rlhfi_tensor_source { /* one tensor to write */
     int64_t shape[RLHFI_MAX_RANK];
     const void *data;         /* contiguous, of dtype */
 } rlhfi_tensor_source;
-/* Byte for byte what the reference writer makes (formats.md 1.6), written beside and renamed. metadata: pairs key, value,
- * ..., NULL; or NULL for {"format":"pt"}. */
+/* Byte for byte what the reference writer makes (formats.md 1.6), written beside and renamed. metadata: pairs key,
+ * value, ..., NULL; or NULL for {"format":"pt"}. */
 rlhf_status rlhfi_safetensors_write(rlhf_context *context, const char *path, const rlhfi_tensor_source *tensors,
                                     size_t count, const char *const *metadata);
 /* Into a directory as model.safetensors, or as shards of at most shard_bytes with their index (formats.md 1.7); stale
@@ -114,7 +115,7 @@ float rlhfi_bfloat16_to_float(uint16_t bits);
 uint16_t rlhfi_float_to_half(float value);      /* to nearest, ties to even */
 uint16_t rlhfi_float_to_bfloat16(float value);
 
-/* ---- HF config.json (formats.md 3.1, 3.2) ------------------------------------------------------------------------- */
+/* ---- HF config.json (formats.md 3.1, 3.2) ------------------------------------------------------------------------ */
 
 enum { RLHFI_MAX_EOS = 8 };
 typedef struct rlhfi_hf_config {
@@ -151,6 +152,6 @@ rlhf_status rlhfi_hf_config_text(rlhf_context *context, const rlhfi_hf_config *c
 void rlhfi_hf_config_free(rlhf_context *context, rlhfi_hf_config *config);
 rlhf_status rlhfi_hf_config_copy(rlhf_context *context, rlhfi_hf_config *to, const rlhfi_hf_config *from);
 
-/* ---- NumPy .npy is not read: fixtures are safetensors and JSON. --------------------------------------------------- */
+/* ---- NumPy .npy is not read: fixtures are safetensors and JSON. -------------------------------------------------- */
 
 #endif

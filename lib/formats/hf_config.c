@@ -1,7 +1,7 @@
 /* Reading config.json of GPT-2 and Llama checkpoints, in the spellings of transformers 4 and 5 (formats.md 3.1, 3.2).
  *
- * What would change the mathematics and is not implemented is refused by name; everything else that is unknown is kept in
- * the text and written back. All limits are checked here, before anybody multiplies or allocates. */
+ * What would change the mathematics and is not implemented is refused by name; everything else that is unknown is kept
+ * in the text and written back. All limits are checked here, before anybody multiplies or allocates. */
 #include "formats/formats.h"
 
 #include <math.h>
@@ -16,7 +16,7 @@ struct reader {
     const rlhfi_json *object;
 };
 
-/* ---- single keys ---------------------------------------------------------------------------------------------------------- */
+/* ---- single keys ------------------------------------------------------------------------------------------------- */
 
 /* NULL for a key that is missing or null. */
 static const rlhfi_json *find(const struct reader *reader, const char *key)
@@ -136,13 +136,13 @@ static rlhf_status read_activation(const struct reader *reader, const char *key,
     if (text == NULL)
         text = standard;
     if (!is_one_of(text, known))
-        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED, "%s: \"%s\" \"%.64s\" is not supported", reader->name, key,
-                          text);
+        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED, "%s: \"%s\" \"%.64s\" is not supported", reader->name,
+                          key, text);
     copy_word(out->activation, sizeof out->activation, text);
     return RLHF_OK;
 }
 
-/* ---- token ids ------------------------------------------------------------------------------------------------------------ */
+/* ---- token ids --------------------------------------------------------------------------------------------------- */
 
 /* -1 and null mean none; a missing key leaves what stands. */
 static rlhf_status read_token(const struct reader *reader, const char *key, const rlhfi_json *value, int64_t *out)
@@ -190,7 +190,7 @@ static rlhf_status read_tokens(const struct reader *reader, bool generation, rlh
     return RLHF_OK;
 }
 
-/* ---- rotary embedding ----------------------------------------------------------------------------------------------------- */
+/* ---- rotary embedding -------------------------------------------------------------------------------------------- */
 
 static rlhf_status read_llama3_scaling(const struct reader *rope, rlhfi_hf_config *out)
 {
@@ -199,20 +199,20 @@ static rlhf_status read_llama3_scaling(const struct reader *rope, rlhfi_hf_confi
 
     for (size_t i = 0; needed[i] != NULL; i++)
         if (find(rope, needed[i]) == NULL)
-            return rlhfi_fail(rope->context, RLHF_E_FORMAT, "%s: \"%s\" is missing, rope_type llama3 needs it", rope->name,
-                              needed[i]);
+            return rlhfi_fail(rope->context, RLHF_E_FORMAT, "%s: \"%s\" is missing, rope_type llama3 needs it",
+                              rope->name, needed[i]);
     RLHFI_TRY(read_real(rope, "factor", 0.0, 0.0, INFINITY, &out->rope_factor));
     RLHFI_TRY(read_real(rope, "low_freq_factor", 0.0, 0.0, INFINITY, &out->rope_low_freq_factor));
     RLHFI_TRY(read_real(rope, "high_freq_factor", 0.0, 0.0, INFINITY, &out->rope_high_freq_factor));
     RLHFI_TRY(read_size(rope, "original_max_position_embeddings", 0, &out->rope_original_max_positions));
     /* The smooth part between them divides by their difference. */
     if (out->rope_high_freq_factor <= out->rope_low_freq_factor)
-        return rlhfi_fail(rope->context, RLHF_E_RANGE, "%s: \"high_freq_factor\" must be larger than \"low_freq_factor\"",
-                          rope->name);
+        return rlhfi_fail(rope->context, RLHF_E_RANGE,
+                          "%s: \"high_freq_factor\" must be larger than \"low_freq_factor\"", rope->name);
     return RLHF_OK;
 }
 
-/* transformers 5: rope_parameters with everything; 4: rope_theta beside rope_scaling, whose type may be spelled type. */
+/* transformers 5: rope_parameters with everything; 4: rope_theta beside rope_scaling, whose type may be called type. */
 static rlhf_status read_rope(const struct reader *reader, rlhfi_hf_config *out)
 {
     const char *key = find(reader, "rope_parameters") != NULL ? "rope_parameters" : "rope_scaling";
@@ -230,25 +230,27 @@ static rlhf_status read_rope(const struct reader *reader, rlhfi_hf_config *out)
         return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"%s\" must be an object", reader->name, key);
     for (void *i = NULL; rlhfi_json_next(rope.object, &i, &iterated, &value);)
         if (rlhfi_json_type(value) == RLHFI_JSON_OBJECT)
-            return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED, "%s: \"%s\": other settings for \"%.64s\" are not supported",
-                              reader->name, key, iterated);
+            return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED,
+                              "%s: \"%s\": other settings for \"%.64s\" are not supported", reader->name, key,
+                              iterated);
     RLHFI_TRY(read_real(&rope, "rope_theta", out->rope_theta, 0.0, INFINITY, &out->rope_theta));
     RLHFI_TRY(refuse_except_one(&rope, "partial_rotary_factor"));
     RLHFI_TRY(read_text(&rope, "rope_type", &type));
     if (type == NULL)
         RLHFI_TRY(read_text(&rope, "type", &type));
     if (type == NULL && find(&rope, "factor") != NULL)
-        return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"%s\" has a factor but no rope_type", reader->name, key);
+        return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"%s\" has a factor but no rope_type", reader->name,
+                          key);
     if (type == NULL || strcmp(type, "default") == 0)
         return RLHF_OK;
     if (strcmp(type, "llama3") != 0)
-        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED, "%s: rope_type \"%.64s\" is not supported (default, llama3)",
-                          reader->name, type);
+        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED,
+                          "%s: rope_type \"%.64s\" is not supported (default, llama3)", reader->name, type);
     copy_word(out->rope_type, sizeof out->rope_type, type);
     return read_llama3_scaling(&rope, out);
 }
 
-/* ---- the two architectures ------------------------------------------------------------------------------------------------ */
+/* ---- the two architectures --------------------------------------------------------------------------------------- */
 
 static rlhf_status read_gpt2(const struct reader *reader, rlhfi_hf_config *out)
 {
@@ -289,8 +291,8 @@ static rlhf_status check_layer_types(const struct reader *reader, int64_t layers
     if (list == NULL)
         return RLHF_OK;
     if (rlhfi_json_type(list) != RLHFI_JSON_ARRAY || (int64_t)rlhfi_json_size(list) != layers)
-        return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"layer_types\" must be a list of %lld names", reader->name,
-                          (long long)layers);
+        return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"layer_types\" must be a list of %lld names",
+                          reader->name, (long long)layers);
     for (int64_t i = 0; i < layers; i++) {
         const char *type = rlhfi_json_text(rlhfi_json_at(list, (size_t)i), NULL);
         if (type == NULL || strcmp(type, "full_attention") != 0)
@@ -315,8 +317,8 @@ static rlhf_status read_llama(const struct reader *reader, rlhfi_hf_config *out)
     RLHFI_TRY(read_size(reader, "max_position_embeddings", 2048, &out->max_positions));
     if (out->heads % out->kv_heads != 0)
         return rlhfi_fail(reader->context, RLHF_E_FORMAT,
-                          "%s: \"num_attention_heads\" %lld is no multiple of \"num_key_value_heads\" %lld", reader->name,
-                          (long long)out->heads, (long long)out->kv_heads);
+                          "%s: \"num_attention_heads\" %lld is no multiple of \"num_key_value_heads\" %lld",
+                          reader->name, (long long)out->heads, (long long)out->kv_heads);
     if (derived && out->hidden_size % out->heads != 0)
         return rlhfi_fail(reader->context, RLHF_E_FORMAT,
                           "%s: \"hidden_size\" %lld is no multiple of \"num_attention_heads\" %lld", reader->name,
@@ -342,7 +344,7 @@ static rlhf_status read_llama(const struct reader *reader, rlhfi_hf_config *out)
     return RLHF_OK;
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------------------------------- */
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 struct family {
     const char *model_type;
@@ -370,7 +372,8 @@ static rlhf_status find_family(const struct reader *reader, const struct family 
         return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"architectures\" must be a list", reader->name);
     *architecture = rlhfi_json_text(rlhfi_json_at(list, 0), NULL);
     if (rlhfi_json_size(list) > 0 && *architecture == NULL)
-        return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"architectures\" must be a list of names", reader->name);
+        return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"architectures\" must be a list of names",
+                          reader->name);
     RLHFI_TRY(read_text(reader, "model_type", &type));
     *out = NULL;
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
@@ -378,13 +381,13 @@ static rlhf_status find_family(const struct reader *reader, const struct family 
                          : *architecture != NULL && is_one_of(*architecture, families[i].architectures))
             *out = &families[i];
     if (*out == NULL && type != NULL)
-        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED, "%s: model_type \"%.64s\" is not supported (gpt2, llama)",
-                          reader->name, type);
+        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED,
+                          "%s: model_type \"%.64s\" is not supported (gpt2, llama)", reader->name, type);
     if (*out == NULL && *architecture == NULL)
         return rlhfi_fail(reader->context, RLHF_E_FORMAT, "%s: \"model_type\" is missing", reader->name);
     if (*out == NULL || (*architecture != NULL && !is_one_of(*architecture, (*out)->architectures)))
-        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED, "%s: architecture \"%.64s\" is not supported", reader->name,
-                          *architecture);
+        return rlhfi_fail(reader->context, RLHF_E_UNSUPPORTED, "%s: architecture \"%.64s\" is not supported",
+                          reader->name, *architecture);
     return RLHF_OK;
 }
 
@@ -440,7 +443,7 @@ rlhf_status rlhfi_hf_config_parse(rlhfi_hf_config *out, rlhf_context *context, c
     return status;
 }
 
-/* ---- a directory -------------------------------------------------------------------------------------------------------- */
+/* ---- a directory ------------------------------------------------------------------------------------------------- */
 
 static rlhf_status load_config(rlhfi_hf_config *out, rlhf_context *context, const char *path)
 {

@@ -1,7 +1,7 @@
 /* The config.json of a model that is written: what was read, with what has changed (formats.md 3.1). */
 #include "formats/json.h"
 
-/* ---- a model that was not read ---------------------------------------------------------------------------------------- */
+/* ---- a model that was not read ----------------------------------------------------------------------------------- */
 
 static void add_whole(rlhfi_string *text, const char *key, int64_t value)
 {
@@ -102,7 +102,7 @@ static rlhf_status make_base(rlhf_context *context, const rlhfi_hf_config *confi
     return status;
 }
 
-/* ---- what has changed ------------------------------------------------------------------------------------------------- */
+/* ---- what has changed -------------------------------------------------------------------------------------------- */
 
 static rlhf_status make_changes(rlhf_context *context, const rlhfi_hf_config *config, const rlhfi_json *base,
                                 const char *architecture, bool scalar_head, rlhfi_json **changes)

@@ -14,7 +14,7 @@
 #include <limits.h>
 #include <math.h>
 
-/* ---- respelling ------------------------------------------------------------------------------------------------------- */
+/* ---- respelling -------------------------------------------------------------------------------------------------- */
 
 struct change {
     size_t at, length;  /* this piece of the text ... */
@@ -166,7 +166,7 @@ static size_t original_position(const char *text, size_t bytes, size_t position)
     return position - size < bytes - copied ? copied + (position - size) : bytes;
 }
 
-/* ---- parsing ---------------------------------------------------------------------------------------------------------- */
+/* ---- parsing ----------------------------------------------------------------------------------------------------- */
 
 /* Line and column, both from 1, of the last of the first so many bytes. */
 static rlhf_status fail_at(rlhf_context *context, const char *name, const char *text, size_t bytes, const char *fact)
@@ -235,7 +235,7 @@ void rlhfi_json_release(rlhfi_json **root)
     *root = NULL;
 }
 
-/* ---- reading the tree ---------------------------------------------------------------------------------------------------- */
+/* ---- reading the tree -------------------------------------------------------------------------------------------- */
 
 /* jansson's iterators want a node that they could change. */
 static json_t *node_of(const rlhfi_json *node)

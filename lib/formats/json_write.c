@@ -1,10 +1,10 @@
-/* JSON text from a tree, spelled as Python's encoder spells it, so that a file that only passes through stays the same. */
+/* JSON text from a tree, spelled as Python's encoder does, so that a file that only passes through stays the same. */
 #include "formats/json.h"
 #include "formats/sort.h"
 
 #include <math.h>
 
-/* ---- strings ---------------------------------------------------------------------------------------------------------- */
+/* ---- strings ----------------------------------------------------------------------------------------------------- */
 
 /* The character at text[0..bytes), which is valid UTF-8, and how many bytes it takes. */
 static uint32_t decode_utf8(const char *text, size_t *length)
@@ -58,7 +58,7 @@ void rlhfi_json_quote(rlhfi_string *out, const char *text, size_t bytes, bool as
     rlhfi_string_add(out, "\"");
 }
 
-/* ---- values ----------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 struct style {
     rlhfi_string *out;

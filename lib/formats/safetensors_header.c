@@ -45,7 +45,7 @@ static bool count_members(struct parser *parser, bool whole_text, size_t *member
     return false;
 }
 
-/* ---- __metadata__ ------------------------------------------------------------------------------------------------- */
+/* ---- __metadata__ ------------------------------------------------------------------------------------------------ */
 
 static rlhf_status parse_metadata(struct parser *parser, rlhfi_safetensors_header *header)
 {
@@ -76,7 +76,7 @@ static rlhf_status parse_metadata(struct parser *parser, rlhfi_safetensors_heade
     return got == RLHFI_SCAN_END ? RLHF_OK : syntax(parser);
 }
 
-/* ---- one tensor ----------------------------------------------------------------------------------------------------- */
+/* ---- one tensor -------------------------------------------------------------------------------------------------- */
 
 struct entry {
     rlhfi_tensor_info *info;
@@ -214,7 +214,7 @@ static rlhf_status parse_tensor(struct parser *parser, struct entry *entry)
     return RLHF_OK;
 }
 
-/* ---- all tensors ---------------------------------------------------------------------------------------------------- */
+/* ---- all tensors ------------------------------------------------------------------------------------------------- */
 
 static int compare_offsets(const void *a, const void *b)
 {
@@ -309,8 +309,8 @@ static rlhf_status parse_entries(struct parser *parser, rlhfi_safetensors_header
             return tensor_fail(parser, RLHF_E_FORMAT, key, "its name holds a NUL");
         if (bytes > RLHFI_TENSOR_NAME_LIMIT)
             return rlhfi_fail(parser->context, RLHF_E_UNSUPPORTED,
-                              "%s: tensor \"%.64s...\": its name has %zu bytes, at most %d", parser->subject, key, bytes,
-                              RLHFI_TENSOR_NAME_LIMIT);
+                              "%s: tensor \"%.64s...\": its name has %zu bytes, at most %d", parser->subject, key,
+                              bytes, RLHFI_TENSOR_NAME_LIMIT);
         header->tensors[header->count] = (rlhfi_tensor_info){.name = key};
         entries[header->count] = (struct entry){.info = &header->tensors[header->count]};
         RLHFI_TRY(parse_tensor(parser, &entries[header->count]));

@@ -25,7 +25,7 @@ struct rlhfi_safetensors {
     size_t count;
 };
 
-/* ---- one file ------------------------------------------------------------------------------------------------------- */
+/* ---- one file ---------------------------------------------------------------------------------------------------- */
 
 /* Fills shard, whose path is set. The caller closes it, also after a failure. */
 static rlhf_status open_shard(rlhf_context *context, struct shard *shard, int32_t number)
@@ -78,7 +78,7 @@ static rlhf_status open_single(rlhfi_safetensors *file, const char *path)
     return RLHF_OK;
 }
 
-/* ---- shards --------------------------------------------------------------------------------------------------------- */
+/* ---- shards ------------------------------------------------------------------------------------------------------ */
 
 struct place { /* one line of the index's weight_map */
     const char *tensor, *file_name;
@@ -276,7 +276,7 @@ done:
     return status;
 }
 
-/* ---- directories ------------------------------------------------------------------------------------------------------ */
+/* ---- directories ------------------------------------------------------------------------------------------------- */
 
 static rlhf_status open_directory(rlhfi_safetensors *file, const char *directory)
 {
@@ -344,7 +344,7 @@ void rlhfi_safetensors_close(rlhfi_safetensors **file)
     rlhfi_free(context, closing);
 }
 
-/* ---- looking up --------------------------------------------------------------------------------------------------------- */
+/* ---- looking up -------------------------------------------------------------------------------------------------- */
 
 size_t rlhfi_safetensors_count(const rlhfi_safetensors *file)
 {
@@ -384,7 +384,7 @@ const char *rlhfi_safetensors_metadata(const rlhfi_safetensors *file, const char
     return NULL;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static rlhf_status read_bytes(rlhfi_safetensors *file, const rlhfi_tensor_info *info, uint64_t offset, void *out,
                               size_t bytes)
@@ -400,8 +400,8 @@ static rlhf_status refuse(rlhfi_safetensors *file, const rlhfi_tensor_info *info
     const char *name = rlhfi_dtype_name(info->dtype);
 
     return rlhfi_fail(file->context, RLHF_E_UNSUPPORTED, "%s: tensor \"%s\": dtype %s cannot be read as %s",
-                      file->shards[info->file].path, info->name, name != NULL ? name : "of fewer than 16 bits or complex",
-                      wanted);
+                      file->shards[info->file].path, info->name,
+                      name != NULL ? name : "of fewer than 16 bits or complex", wanted);
 }
 
 /* Elements are not aligned in the file's bytes, hence memcpy; compilers turn it into one load. */

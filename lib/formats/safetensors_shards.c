@@ -23,7 +23,7 @@ struct checkpoint {
     int32_t shards;
 };
 
-/* ---- names ---------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static void shard_name(const struct checkpoint *checkpoint, int32_t shard, rlhfi_string *name)
 {
@@ -115,7 +115,7 @@ static rlhf_status remove_stale(const struct checkpoint *checkpoint)
     return status;
 }
 
-/* ---- shards --------------------------------------------------------------------------------------------------------- */
+/* ---- shards ------------------------------------------------------------------------------------------------------ */
 
 /* Tensors in the order of the model; a new shard where one would pass the limit, so a larger tensor stands alone. */
 static rlhf_status cut(struct checkpoint *checkpoint, uint64_t limit)
@@ -242,7 +242,7 @@ static void remove_unfinished(const struct checkpoint *checkpoint)
     (void)rlhfi_fail(checkpoint->context, status, "%s", text);
 }
 
-/* ---- one file ------------------------------------------------------------------------------------------------------- */
+/* ---- one file ---------------------------------------------------------------------------------------------------- */
 
 static rlhf_status write_single(const struct checkpoint *checkpoint)
 {

@@ -31,7 +31,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* ---- strings ---------------------------------------------------------------------------------------------------- */
+/* ---- strings ----------------------------------------------------------------------------------------------------- */
 
 /* The four hexadecimal digits of \uXXXX at the current place. */
 static bool take_code_unit(rlhfi_scan *scan, uint32_t *unit)
@@ -153,7 +153,7 @@ bool rlhfi_scan_string(rlhfi_scan *scan, char **text, size_t *bytes)
     return take_string(scan, true, text, bytes);
 }
 
-/* ---- containers --------------------------------------------------------------------------------------------------- */
+/* ---- containers -------------------------------------------------------------------------------------------------- */
 
 bool rlhfi_scan_open(rlhfi_scan *scan, char bracket)
 {
@@ -209,7 +209,7 @@ int rlhfi_scan_element(rlhfi_scan *scan, size_t *taken)
     return next_item(scan, taken, ']');
 }
 
-/* ---- other values --------------------------------------------------------------------------------------------------- */
+/* ---- other values ------------------------------------------------------------------------------------------------ */
 
 bool rlhfi_scan_unsigned(rlhfi_scan *scan, uint64_t *value)
 {

@@ -54,7 +54,7 @@ static rlhf_status fail_as_parser(const struct builder *builder, const yaml_pars
     }
 }
 
-/* ---- building the tree -------------------------------------------------------------------------------------------------- */
+/* ---- building the tree ------------------------------------------------------------------------------------------- */
 
 /* Node, key and scalar in one piece of memory. */
 static rlhfi_yaml *make_node(const struct builder *builder, int kind, yaml_mark_t mark, const char *scalar,
@@ -142,7 +142,7 @@ static rlhf_status take_key(struct builder *builder, yaml_mark_t mark, const cha
     return rlhfi_table_put(builder->seen, builder->lookup.data, builder->lookup.size, 0);
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 static rlhf_status take_scalar(struct builder *builder, const yaml_event_t *event)
 {
@@ -163,8 +163,8 @@ static rlhf_status take_scalar(struct builder *builder, const yaml_event_t *even
     return RLHF_OK;
 }
 
-static rlhf_status take_container(struct builder *builder, const yaml_event_t *event, int kind, const yaml_char_t *anchor,
-                                  const yaml_char_t *tag)
+static rlhf_status take_container(struct builder *builder, const yaml_event_t *event, int kind,
+                                  const yaml_char_t *anchor, const yaml_char_t *tag)
 {
     rlhfi_yaml *node;
 

@@ -111,13 +111,28 @@ static void task(void *argument, int64_t index, int32_t worker)
     __atomic_store_n(&run->lock, 0, __ATOMIC_RELEASE);
 }
 
+/* Which lane did the largest piece is chance: all get the scratch it needed, so that next time none has to ask. */
+static rlhf_status level_lanes(const rlhfi_model *model)
+{
+    int32_t lanes = rlhfi_workers(model->context);
+
+    for (int32_t i = 1; i < lanes; i++)
+        RLHFI_TRY(rlhfi_compute_match(model->lane[0], model->lane[i]));
+    for (int32_t i = 1; i < lanes; i++)
+        RLHFI_TRY(rlhfi_compute_match(model->lane[i], model->lane[0]));
+    return RLHF_OK;
+}
+
 rlhf_status rlhfi_groups_run(const rlhfi_model *model, bool parallel, int64_t count, rlhfi_group_work work,
                              void *argument)
 {
     struct run run = {.model = model, .work = work, .argument = argument, .failed = count};
 
-    if (parallel)
+    if (parallel) {
         rlhfi_parallel(model->context, count, task, &run);
+        if (run.status == RLHF_OK && level_lanes(model) != RLHF_OK)
+            return rlhfi_out_of_memory(model->context);
+    }
     for (int64_t i = 0; i < count && !parallel && run.status == RLHF_OK; i++)
         run.status = work(argument, i, 0, model->context);
     return run.status;

@@ -1,5 +1,5 @@
-/* Added tokens (formats.md 4.3): found in the text before anything else happens to it, the longest at the leftmost place
- * first. A trie over all of them keeps a text linear however many there are (Gemma has 6,415). */
+/* Added tokens (formats.md 4.3): found in the text before anything else happens to it, the longest at the leftmost
+ * place first. A trie over all of them keeps a text linear however many there are (Gemma has 6,415). */
 #include "text/pipeline.h"
 
 enum { MAX_CONTENT = 512 }; /* bytes: bounds the work per place of the text */
@@ -11,7 +11,8 @@ static rlhf_status add_node(struct rlhfi_trie *trie, rlhf_context *context, uint
     if (trie->count == trie->capacity) {
         int32_t capacity = trie->capacity ? trie->capacity * 2 : 64;
         struct rlhfi_trie_node *nodes = rlhfi_realloc_array(context, trie->nodes, (size_t)capacity, sizeof *nodes);
-        if (!nodes) return rlhfi_out_of_memory(context);
+        if (!nodes)
+            return rlhfi_out_of_memory(context);
         trie->nodes = nodes;
         trie->capacity = capacity;
     }
@@ -22,9 +23,11 @@ static rlhf_status add_node(struct rlhfi_trie *trie, rlhf_context *context, uint
 
 static int32_t find_child(const struct rlhfi_trie *trie, int32_t node, uint8_t byte)
 {
-    if (node == 0) return trie->first[byte];
+    if (node == 0)
+        return trie->first[byte];
     int32_t child = trie->nodes[node].child;
-    while (child >= 0 && trie->nodes[child].byte != byte) child = trie->nodes[child].sibling;
+    while (child >= 0 && trie->nodes[child].byte != byte)
+        child = trie->nodes[child].sibling;
     return child;
 }
 
@@ -33,7 +36,8 @@ static rlhf_status trie_insert(struct rlhfi_trie *trie, rlhf_context *context, c
 {
     int32_t node = 0;
     if (trie->count == 0) {
-        for (int i = 0; i < 256; i++) trie->first[i] = -1;
+        for (int i = 0; i < 256; i++)
+            trie->first[i] = -1;
         RLHFI_TRY(add_node(trie, context, 0, &node));
     }
     for (size_t i = 0; i < bytes; i++) {
@@ -43,7 +47,8 @@ static rlhf_status trie_insert(struct rlhfi_trie *trie, rlhf_context *context, c
             RLHFI_TRY(add_node(trie, context, byte, &child));
             trie->nodes[child].sibling = trie->nodes[node].child;
             trie->nodes[node].child = child;
-            if (node == 0) trie->first[byte] = child;
+            if (node == 0)
+                trie->first[byte] = child;
         }
         node = child;
     }
@@ -67,16 +72,19 @@ static rlhf_status settle_id(struct reader *reader, const char *content, size_t 
     int32_t known = rlhfi_vocabulary_find(reader->vocabulary, content, bytes);
     if (known >= 0) { /* what the model says about its own token holds */
         if (known != *id)
-            rlhfi_log(context, RLHF_LOG_WARNING, "tokenizer: added token \"%.40s\" has id %d in vocab, not %lld", content,
-                      (int)known, (long long)*id);
+            rlhfi_log(context, RLHF_LOG_WARNING, "tokenizer: added token \"%.40s\" has id %d in vocab, not %lld",
+                      content, (int)known, (long long)*id);
         *id = known;
         return RLHF_OK;
     }
     if (*id != reader->next_id)
-        return rlhfi_fail(context, RLHF_E_FORMAT, "\"%.40s\": id %lld leaves a gap or is taken, the next free one is %lld",
-                          content, (long long)*id, (long long)reader->next_id);
+        return rlhfi_fail(context, RLHF_E_FORMAT,
+                          "\"%.40s\": id %lld leaves a gap or is taken, the next free one is %lld", content,
+                          (long long)*id, (long long)reader->next_id);
     reader->next_id++;
-    return rlhfi_vocabulary_add(reader->vocabulary, content, bytes, *id);
+    RLHFI_TRY(rlhfi_vocabulary_add(reader->vocabulary, content, bytes, *id));
+    reader->vocabulary->tokens[*id].flags |= RLHFI_TOKEN_NOT_IN_MODEL;
+    return RLHF_OK;
 }
 
 /* Text that the token is looked for as, if normalisers change it. */
@@ -94,7 +102,8 @@ static rlhf_status normalize_content(struct reader *reader, struct rlhfi_added_t
             reader->vocabulary->tokens[token->id].flags |= RLHFI_TOKEN_REWRITTEN;
         token->content = rlhfi_strndup(context, text, bytes);
         token->bytes = bytes;
-        if (!token->content) status = rlhfi_out_of_memory(context);
+        if (!token->content)
+            status = rlhfi_out_of_memory(context);
     }
     rlhfi_string_free(&buffers[0]);
     rlhfi_string_free(&buffers[1]);
@@ -108,7 +117,8 @@ static rlhf_status store_token(struct reader *reader, struct rlhfi_added_token *
     if (added->count == added->capacity) {
         size_t capacity = added->capacity ? added->capacity * 2 : 16;
         struct rlhfi_added_token *tokens = rlhfi_realloc_array(context, added->tokens, capacity, sizeof *tokens);
-        if (!tokens) return rlhfi_out_of_memory(context);
+        if (!tokens)
+            return rlhfi_out_of_memory(context);
         added->tokens = tokens;
         added->capacity = capacity;
     }
@@ -120,9 +130,11 @@ static rlhf_status store_token(struct reader *reader, struct rlhfi_added_token *
         RLHFI_TRY(normalize_content(reader, stored, content));
     } else {
         stored->content = rlhfi_strndup(context, content, stored->bytes);
-        if (!stored->content) return rlhfi_out_of_memory(context);
+        if (!stored->content)
+            return rlhfi_out_of_memory(context);
     }
-    if (stored->bytes == 0) return RLHF_OK; /* normalised away: can never be found */
+    if (stored->bytes == 0)
+        return RLHF_OK; /* normalised away: can never be found */
     return trie_insert(stored->normalized ? &added->normalized : &added->raw, context, stored->content, stored->bytes,
                        (int32_t)added->count - 1);
 }
@@ -132,9 +144,11 @@ static rlhf_status parse_token(struct reader *reader, const rlhfi_json *node, in
     rlhf_context *context = reader->vocabulary->context;
     struct rlhfi_added_token token = {0};
     const char *content = rlhfi_json_text(rlhfi_json_get(node, "content"), &token.bytes);
-    if (!content || token.bytes == 0) return rlhfi_fail(context, RLHF_E_FORMAT, "content: must be a string, not empty");
+    if (!content || token.bytes == 0)
+        return rlhfi_fail(context, RLHF_E_FORMAT, "content: must be a string, not empty");
     if (token.bytes > MAX_CONTENT)
-        return rlhfi_fail(context, RLHF_E_FORMAT, "content: %zu bytes, at most %d are allowed", token.bytes, MAX_CONTENT);
+        return rlhfi_fail(context, RLHF_E_FORMAT, "content: %zu bytes, at most %d are allowed", token.bytes,
+                          MAX_CONTENT);
     RLHFI_TRY(rlhfi_json_flag(context, node, "special", false, &token.special));
     RLHFI_TRY(rlhfi_json_flag(context, node, "single_word", false, &token.single_word));
     RLHFI_TRY(rlhfi_json_flag(context, node, "lstrip", false, &token.lstrip));
@@ -163,7 +177,8 @@ static rlhf_status parse_decoder(struct reader *reader, const rlhfi_json *decode
             return rlhfi_fail(reader->vocabulary->context, RLHF_E_FORMAT, "added_tokens_decoder: \"%.40s\" is no token",
                               key);
         int32_t known = rlhfi_vocabulary_find(reader->vocabulary, content, bytes);
-        if (known >= 0 && reader->vocabulary->tokens[known].flags & RLHFI_TOKEN_ADDED) continue;
+        if (known >= 0 && reader->vocabulary->tokens[known].flags & RLHFI_TOKEN_ADDED)
+            continue;
         rlhf_status status = parse_token(reader, node, id);
         if (status != RLHF_OK)
             return rlhfi_fail_prefix(reader->vocabulary->context, status, "added_tokens_decoder: \"%.40s\"", key);
@@ -181,14 +196,16 @@ rlhf_status rlhfi_added_tokens_parse(struct rlhfi_added_tokens *added, struct rl
         return rlhfi_fail(vocabulary->context, RLHF_E_FORMAT, "added_tokens: must be a list");
     for (size_t i = 0; i < rlhfi_json_size(list); i++) {
         rlhf_status status = parse_token(&reader, rlhfi_json_at(list, i), -1);
-        if (status != RLHF_OK) return rlhfi_fail_prefix(vocabulary->context, status, "added_tokens[%zu]", i);
+        if (status != RLHF_OK)
+            return rlhfi_fail_prefix(vocabulary->context, status, "added_tokens[%zu]", i);
     }
     return parse_decoder(&reader, decoder);
 }
 
 void rlhfi_added_tokens_free(struct rlhfi_added_tokens *added, rlhf_context *context)
 {
-    for (size_t i = 0; i < added->count; i++) rlhfi_free(context, added->tokens[i].content);
+    for (size_t i = 0; i < added->count; i++)
+        rlhfi_free(context, added->tokens[i].content);
     rlhfi_free(context, added->tokens);
     rlhfi_free(context, added->raw.nodes);
     rlhfi_free(context, added->normalized.nodes);
@@ -203,7 +220,8 @@ static int32_t longest_at(const struct rlhfi_trie *trie, const char *text, size_
     int32_t token = -1;
     for (size_t i = 0, node = 0; i < bytes; i++) {
         int32_t child = find_child(trie, (int32_t)node, (uint8_t)text[i]);
-        if (child < 0) break;
+        if (child < 0)
+            break;
         node = (size_t)child;
         if (trie->nodes[node].token >= 0) {
             token = trie->nodes[node].token;
@@ -218,11 +236,13 @@ static bool is_alone(const char *text, size_t bytes, size_t start, size_t end)
     uint32_t code;
     if (start > 0) {
         rlhfi_utf8_previous(text, start, &code);
-        if (rlhfi_is_word(code)) return false;
+        if (rlhfi_is_word(code))
+            return false;
     }
     if (end < bytes) {
         rlhfi_utf8_next(text + end, &code);
-        if (rlhfi_is_word(code)) return false;
+        if (rlhfi_is_word(code))
+            return false;
     }
     return true;
 }
@@ -232,7 +252,8 @@ void rlhfi_added_tokens_find(const struct rlhfi_added_tokens *added, const struc
                              const struct rlhfi_added_token **token)
 {
     *token = NULL;
-    if (!trie->any) return;
+    if (!trie->any)
+        return;
     for (size_t place = *at, length = 0; place < bytes;) {
         if (trie->first[(uint8_t)text[place]] < 0) {
             place++;
@@ -246,20 +267,26 @@ void rlhfi_added_tokens_find(const struct rlhfi_added_tokens *added, const struc
         const struct rlhfi_added_token *found = &added->tokens[index];
         *start = place;
         *end = place + length;
-        place = *end; /* a match that is discarded is not looked into again */
-        if ((skip_special && found->special) || (found->single_word && !is_alone(text, bytes, *start, *end))) continue;
+        place = *at = *end; /* a match that is discarded is not looked into again */
+        if ((skip_special && found->special) || (found->single_word && !is_alone(text, bytes, *start, *end)))
+            continue;
         uint32_t code;
         while (found->lstrip && *start > floor) {
             size_t space = rlhfi_utf8_previous(text, *start, &code);
-            if (!rlhfi_is_space(code)) break;
+            if (!rlhfi_is_space(code))
+                break;
             *start -= space;
         }
+        if (found->lstrip && *start < floor)
+            *start = floor;
         while (found->rstrip && *end < bytes) {
             size_t space = rlhfi_utf8_next(text + *end, &code);
-            if (!rlhfi_is_space(code)) break;
+            if (!rlhfi_is_space(code))
+                break;
             *end += space;
         }
-        *at = *end;
+        if (*start >= *end)
+            continue; /* white space that the match before has swallowed whole */
         *token = found;
         return;
     }

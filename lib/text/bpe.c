@@ -1,6 +1,6 @@
 /* Byte-pair encoding of one pre-token (formats.md 4.6): the pair with the lowest rank merges first, of equals the
- * leftmost. A heap of candidate pairs over a linked list of symbols keeps it at n log n, because some tokenizers (Llama-2,
- * Gemma) give whole texts as one pre-token. */
+ * leftmost. A heap of candidate pairs over a linked list of symbols keeps it at n log n, because some tokenizers
+ * (Llama-2, Gemma) give whole texts as one pre-token. */
 #include "text/pipeline.h"
 
 enum { CACHE_ENTRIES = 1 << 14, TRIM_ENTRIES = 1 << 16 };
@@ -18,183 +18,20 @@ static const struct rlhfi_merge_slot *find_merge(const struct rlhfi_bpe *bpe, in
 {
     for (size_t slot = pair_slot(bpe, left, right);; slot = (slot + 1) & bpe->mask) {
         const struct rlhfi_merge_slot *merge = &bpe->merges[slot];
-        if (merge->left == left && merge->right == right) return merge;
-        if (merge->left < 0) return NULL;
+        if (merge->left == left && merge->right == right)
+            return merge;
+        if (merge->left < 0)
+            return NULL;
     }
 }
 
 /* A pair that stands twice keeps its last rank, as in the reference. */
-static void put_merge(struct rlhfi_bpe *bpe, int32_t left, int32_t right, uint32_t rank, int32_t result)
+void rlhfi_bpe_put_merge(struct rlhfi_bpe *bpe, int32_t left, int32_t right, uint32_t rank, int32_t result)
 {
     size_t slot = pair_slot(bpe, left, right);
     while (bpe->merges[slot].left >= 0 && (bpe->merges[slot].left != left || bpe->merges[slot].right != right))
         slot = (slot + 1) & bpe->mask;
     bpe->merges[slot] = (struct rlhfi_merge_slot){.left = left, .right = right, .rank = rank, .result = result};
-}
-
-/* ---- reading -------------------------------------------------------------------------------------------------- */
-
-static rlhf_status parse_vocabulary(struct rlhfi_vocabulary *vocabulary, rlhf_context *context,
-                                    const rlhfi_json *object)
-{
-    const char *key;
-    const rlhfi_json *value;
-    if (rlhfi_json_type(object) != RLHFI_JSON_OBJECT)
-        return rlhfi_fail(context, RLHF_E_FORMAT, "vocab: must be an object of spellings and ids");
-    RLHFI_TRY(rlhfi_vocabulary_init(vocabulary, context, rlhfi_json_size(object)));
-    for (void *i = NULL; rlhfi_json_next(object, &i, &key, &value);) {
-        int64_t id;
-        rlhf_status status = RLHF_OK;
-        if (rlhfi_json_type(value) != RLHFI_JSON_INTEGER || !rlhfi_json_integer(value, &id))
-            status = rlhfi_fail(context, RLHF_E_FORMAT, "\"%.40s\": id is not a whole number", key);
-        else
-            status = rlhfi_vocabulary_add(vocabulary, key, strlen(key), id);
-        if (status != RLHF_OK) return rlhfi_fail_prefix(context, status, "vocab");
-    }
-    return RLHF_OK;
-}
-
-/* The two parts of a merge: "a b" with exactly one space, or ["a", "b"]. *skip: a version line. */
-static rlhf_status merge_parts(rlhf_context *context, const rlhfi_json *node, const char *part[2], size_t bytes[2],
-                               bool *skip)
-{
-    size_t all;
-    const char *text = rlhfi_json_text(node, &all);
-    *skip = false;
-    if (text) {
-        if (all >= 8 && memcmp(text, "#version", 8) == 0) {
-            *skip = true;
-            return RLHF_OK;
-        }
-        const char *space = memchr(text, ' ', all);
-        if (space && !memchr(space + 1, ' ', all - (size_t)(space + 1 - text))) {
-            part[0] = text;
-            bytes[0] = (size_t)(space - text);
-            part[1] = space + 1;
-            bytes[1] = all - bytes[0] - 1;
-            return RLHF_OK;
-        }
-    } else if (rlhfi_json_type(node) == RLHFI_JSON_ARRAY && rlhfi_json_size(node) == 2) {
-        part[0] = rlhfi_json_text(rlhfi_json_at(node, 0), &bytes[0]);
-        part[1] = rlhfi_json_text(rlhfi_json_at(node, 1), &bytes[1]);
-        if (part[0] && part[1]) return RLHF_OK;
-    }
-    return rlhfi_fail(context, RLHF_E_FORMAT, "must be two spellings");
-}
-
-static rlhf_status parse_merge(struct rlhfi_bpe *bpe, const rlhfi_json *node, rlhfi_string *joined, uint32_t *rank)
-{
-    const char *part[2] = {NULL, NULL};
-    size_t bytes[2] = {0, 0};
-    int32_t id[2];
-    bool skip;
-    RLHFI_TRY(merge_parts(bpe->context, node, part, bytes, &skip));
-    if (skip) return RLHF_OK;
-    for (int i = 0; i < 2; i++) {
-        id[i] = rlhfi_vocabulary_find(bpe->vocabulary, part[i], bytes[i]);
-        if (id[i] < 0) return rlhfi_fail(bpe->context, RLHF_E_FORMAT, "\"%.40s\" is not in vocab", part[i]);
-    }
-    if (bytes[1] < bpe->prefix_bytes)
-        return rlhfi_fail(bpe->context, RLHF_E_FORMAT, "\"%.40s\" is shorter than continuing_subword_prefix", part[1]);
-    joined->size = 0;
-    rlhfi_string_add_bytes(joined, part[0], bytes[0]);
-    rlhfi_string_add_bytes(joined, part[1] + bpe->prefix_bytes, bytes[1] - bpe->prefix_bytes);
-    if (joined->failed) return rlhfi_out_of_memory(bpe->context);
-    int32_t result = rlhfi_vocabulary_find(bpe->vocabulary, joined->data, joined->size);
-    if (result < 0) return rlhfi_fail(bpe->context, RLHF_E_FORMAT, "\"%.40s\" is not in vocab", joined->data);
-    put_merge(bpe, id[0], id[1], (*rank)++, result);
-    return RLHF_OK;
-}
-
-static rlhf_status parse_merges(struct rlhfi_bpe *bpe, const rlhfi_json *list)
-{
-    rlhf_status status = RLHF_OK;
-    rlhfi_string joined;
-    size_t count = rlhfi_json_size(list), slots = 16;
-    uint32_t rank = 0;
-    if (rlhfi_json_type(list) != RLHFI_JSON_ARRAY || count > INT32_MAX / 4)
-        return rlhfi_fail(bpe->context, RLHF_E_FORMAT, "merges: must be a list of pairs");
-    while (slots < 2 * count) slots *= 2;
-    bpe->merges = rlhfi_alloc_array(bpe->context, slots, sizeof *bpe->merges);
-    if (!bpe->merges) return rlhfi_out_of_memory(bpe->context);
-    for (size_t i = 0; i < slots; i++) bpe->merges[i].left = -1;
-    bpe->mask = slots - 1;
-
-    rlhfi_string_init(&joined, bpe->context);
-    for (size_t i = 0; i < count && status == RLHF_OK; i++) {
-        status = parse_merge(bpe, rlhfi_json_at(list, i), &joined, &rank);
-        if (status != RLHF_OK) rlhfi_fail_prefix(bpe->context, status, "merges[%zu]", i);
-    }
-    rlhfi_string_free(&joined);
-    return status;
-}
-
-/* An optional affix; "" means none. */
-static rlhf_status parse_affix(struct rlhfi_bpe *bpe, const rlhfi_json *model, const char *key, char **text,
-                               size_t *bytes)
-{
-    const rlhfi_json *node = rlhfi_json_get(model, key);
-    const char *given = rlhfi_json_text(node, bytes);
-    if (rlhfi_json_type(node) == RLHFI_JSON_NULL) *bytes = 0;
-    if (rlhfi_json_type(node) != RLHFI_JSON_NULL && !given)
-        return rlhfi_fail(bpe->context, RLHF_E_FORMAT, "%s: must be a string or null", key);
-    if (*bytes == 0) return RLHF_OK;
-    *text = rlhfi_strndup(bpe->context, given, *bytes);
-    return *text ? RLHF_OK : rlhfi_out_of_memory(bpe->context);
-}
-
-static rlhf_status parse_unknown(struct rlhfi_bpe *bpe, const rlhfi_json *node)
-{
-    size_t bytes;
-    const char *text = rlhfi_json_text(node, &bytes);
-    bpe->unknown = -1;
-    if (rlhfi_json_type(node) == RLHFI_JSON_NULL) return RLHF_OK;
-    if (!text) return rlhfi_fail(bpe->context, RLHF_E_FORMAT, "unk_token: must be a string or null");
-    bpe->unknown = rlhfi_vocabulary_find(bpe->vocabulary, text, bytes);
-    if (bpe->unknown < 0) return rlhfi_fail(bpe->context, RLHF_E_FORMAT, "unk_token: \"%.40s\" is not in vocab", text);
-    return RLHF_OK;
-}
-
-static void find_characters(struct rlhfi_bpe *bpe)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    char text[6];
-    for (uint32_t code = 0; code < RLHFI_DIRECT_CHARACTERS; code++)
-        bpe->direct[code] = rlhfi_vocabulary_find(bpe->vocabulary, text, rlhfi_utf8_put(code, text));
-    memcpy(text, "<0x00>", 6);
-    for (int byte = 0; byte < 256; byte++) {
-        text[3] = hex[byte >> 4];
-        text[4] = hex[byte & 15];
-        bpe->byte_ids[byte] = rlhfi_vocabulary_find(bpe->vocabulary, text, 6);
-    }
-}
-
-rlhf_status rlhfi_bpe_parse(struct rlhfi_bpe *bpe, struct rlhfi_vocabulary *vocabulary, rlhf_context *context,
-                            const rlhfi_json *model)
-{
-    double dropout = 0;
-    const rlhfi_json *node = rlhfi_json_get(model, "dropout");
-    bpe->context = context;
-    bpe->vocabulary = vocabulary;
-    if (rlhfi_json_type(node) != RLHFI_JSON_NULL && (!rlhfi_json_number(node, &dropout) || dropout != 0))
-        return rlhfi_fail(context, RLHF_E_UNSUPPORTED, "dropout: must be null or 0");
-    RLHFI_TRY(parse_vocabulary(vocabulary, context, rlhfi_json_get(model, "vocab")));
-    RLHFI_TRY(rlhfi_json_flag(context, model, "byte_fallback", false, &bpe->byte_fallback));
-    RLHFI_TRY(rlhfi_json_flag(context, model, "fuse_unk", false, &bpe->fuse_unknown));
-    RLHFI_TRY(rlhfi_json_flag(context, model, "ignore_merges", false, &bpe->ignore_merges));
-    RLHFI_TRY(parse_affix(bpe, model, "continuing_subword_prefix", &bpe->prefix, &bpe->prefix_bytes));
-    RLHFI_TRY(parse_affix(bpe, model, "end_of_word_suffix", &bpe->suffix, &bpe->suffix_bytes));
-    RLHFI_TRY(parse_unknown(bpe, rlhfi_json_get(model, "unk_token")));
-    find_characters(bpe);
-    return parse_merges(bpe, rlhfi_json_get(model, "merges"));
-}
-
-void rlhfi_bpe_free(struct rlhfi_bpe *bpe)
-{
-    rlhfi_free(bpe->context, bpe->merges);
-    rlhfi_free(bpe->context, bpe->prefix);
-    rlhfi_free(bpe->context, bpe->suffix);
-    memset(bpe, 0, sizeof *bpe);
 }
 
 /* ---- scratch -------------------------------------------------------------------------------------------------- */
@@ -225,36 +62,22 @@ void rlhfi_bpe_scratch_free(struct rlhfi_bpe_scratch *scratch, rlhf_context *con
     rlhfi_free(context, scratch->symbols);
     rlhfi_free(context, scratch->heap);
     rlhfi_free(context, scratch->cache);
-    if (scratch->spelling.context) rlhfi_string_free(&scratch->spelling);
+    if (scratch->spelling.context)
+        rlhfi_string_free(&scratch->spelling);
     memset(scratch, 0, sizeof *scratch);
 }
 
 /* Makes room for one more element of an array that doubles. */
 static rlhf_status grow(rlhf_context *context, void **array, size_t count, size_t *capacity, size_t size)
 {
-    if (count < *capacity) return RLHF_OK;
+    if (count < *capacity)
+        return RLHF_OK;
     size_t larger = *capacity ? *capacity * 2 : 64;
     void *moved = rlhfi_realloc_array(context, *array, larger, size);
-    if (!moved) return rlhfi_out_of_memory(context);
+    if (!moved)
+        return rlhfi_out_of_memory(context);
     *array = moved;
     *capacity = larger;
-    return RLHF_OK;
-}
-
-rlhf_status rlhfi_ids_push(rlhf_context *context, rlhfi_ids *ids, const int32_t *values, size_t count)
-{
-    if (count > ids->capacity - ids->count) {
-        size_t capacity = ids->capacity ? ids->capacity : 64;
-        while (capacity - ids->count < count) {
-            if (!rlhfi_multiply(capacity, 2, &capacity)) return rlhfi_out_of_memory(context);
-        }
-        int32_t *moved = rlhfi_realloc_array(context, ids->data, capacity, sizeof *moved);
-        if (!moved) return rlhfi_out_of_memory(context);
-        ids->data = moved;
-        ids->capacity = capacity;
-    }
-    if (count > 0) memcpy(ids->data + ids->count, values, count * sizeof *values);
-    ids->count += count;
     return RLHF_OK;
 }
 
@@ -263,10 +86,11 @@ rlhf_status rlhfi_ids_push(rlhf_context *context, rlhfi_ids *ids, const int32_t 
 static rlhf_status add_symbol(rlhf_context *context, struct rlhfi_bpe_scratch *scratch, int32_t id)
 {
     void *symbols = scratch->symbols;
-    rlhf_status status = grow(context, &symbols, scratch->symbol_count, &scratch->symbol_capacity,
-                              sizeof *scratch->symbols);
+    rlhf_status status =
+        grow(context, &symbols, scratch->symbol_count, &scratch->symbol_capacity, sizeof *scratch->symbols);
     scratch->symbols = symbols;
-    if (status != RLHF_OK) return status;
+    if (status != RLHF_OK)
+        return status;
     int32_t at = (int32_t)scratch->symbol_count++;
     scratch->symbols[at] = (struct rlhfi_symbol){.id = id, .previous = at - 1, .next = at + 1};
     return RLHF_OK;
@@ -277,20 +101,31 @@ static const char *spell(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch *
                          size_t *bytes, bool is_first, bool is_last)
 {
     bool prefix = bpe->prefix && !is_first, suffix = bpe->suffix && is_last;
-    if (!prefix && !suffix) return text;
+    if (!prefix && !suffix)
+        return text;
     rlhfi_string *spelling = &scratch->spelling;
     spelling->size = 0;
-    if (prefix) rlhfi_string_add_bytes(spelling, bpe->prefix, bpe->prefix_bytes);
+    if (prefix)
+        rlhfi_string_add_bytes(spelling, bpe->prefix, bpe->prefix_bytes);
     rlhfi_string_add_bytes(spelling, text, *bytes);
-    if (suffix) rlhfi_string_add_bytes(spelling, bpe->suffix, bpe->suffix_bytes);
+    if (suffix)
+        rlhfi_string_add_bytes(spelling, bpe->suffix, bpe->suffix_bytes);
     *bytes = spelling->size;
     return spelling->failed ? NULL : spelling->data;
+}
+
+/* Id of a token of the model; added tokens share its table, but are none of its tokens. */
+static int32_t find_model_token(const struct rlhfi_bpe *bpe, const char *text, size_t bytes)
+{
+    int32_t id = rlhfi_vocabulary_find(bpe->vocabulary, text, bytes);
+    return id >= 0 && bpe->vocabulary->tokens[id].flags & RLHFI_TOKEN_NOT_IN_MODEL ? -1 : id;
 }
 
 static bool has_byte_tokens(const struct rlhfi_bpe *bpe, const char *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
-        if (bpe->byte_ids[(unsigned char)text[i]] < 0) return false;
+        if (bpe->byte_ids[(unsigned char)text[i]] < 0)
+            return false;
     return true;
 }
 
@@ -305,24 +140,28 @@ static rlhf_status make_symbols(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_sc
         length = rlhfi_utf8_next(text + at, &code);
         size_t size = length;
         const char *spelling = spell(bpe, scratch, text + at, &size, at == 0, at + length == bytes);
-        if (!spelling) return rlhfi_out_of_memory(bpe->context);
-        int32_t id = code < RLHFI_DIRECT_CHARACTERS && spelling == text + at
-                         ? bpe->direct[code]
-                         : rlhfi_vocabulary_find(bpe->vocabulary, spelling, size);
+        if (!spelling)
+            return rlhfi_out_of_memory(bpe->context);
+        int32_t id = code < RLHFI_DIRECT_CHARACTERS && spelling == text + at ? bpe->direct[code]
+                                                                             : find_model_token(bpe, spelling, size);
         if (id >= 0) {
-            if (unknown) RLHFI_TRY(add_symbol(bpe->context, scratch, bpe->unknown));
+            if (unknown)
+                RLHFI_TRY(add_symbol(bpe->context, scratch, bpe->unknown));
             unknown = false;
             RLHFI_TRY(add_symbol(bpe->context, scratch, id));
         } else if (bpe->byte_fallback && has_byte_tokens(bpe, spelling, size)) {
             for (size_t i = 0; i < size; i++)
                 RLHFI_TRY(add_symbol(bpe->context, scratch, bpe->byte_ids[(unsigned char)spelling[i]]));
         } else if (bpe->unknown >= 0) {
-            if (unknown && !bpe->fuse_unknown) RLHFI_TRY(add_symbol(bpe->context, scratch, bpe->unknown));
+            if (unknown && !bpe->fuse_unknown)
+                RLHFI_TRY(add_symbol(bpe->context, scratch, bpe->unknown));
             unknown = true;
         }
     }
-    if (unknown) RLHFI_TRY(add_symbol(bpe->context, scratch, bpe->unknown));
-    if (scratch->symbol_count > 0) scratch->symbols[scratch->symbol_count - 1].next = -1;
+    if (unknown)
+        RLHFI_TRY(add_symbol(bpe->context, scratch, bpe->unknown));
+    if (scratch->symbol_count > 0)
+        scratch->symbols[scratch->symbol_count - 1].next = -1;
     return RLHF_OK;
 }
 
@@ -333,12 +172,13 @@ static rlhf_status add_candidate(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_s
 {
     const struct rlhfi_symbol *symbols = scratch->symbols;
     const struct rlhfi_merge_slot *merge = find_merge(bpe, symbols[left].id, symbols[symbols[left].next].id);
-    if (!merge) return RLHF_OK;
+    if (!merge)
+        return RLHF_OK;
     void *heap = scratch->heap;
-    rlhf_status status = grow(bpe->context, &heap, scratch->heap_count, &scratch->heap_capacity,
-                              sizeof *scratch->heap);
+    rlhf_status status = grow(bpe->context, &heap, scratch->heap_count, &scratch->heap_capacity, sizeof *scratch->heap);
     scratch->heap = heap;
-    if (status != RLHF_OK) return status;
+    if (status != RLHF_OK)
+        return status;
     struct rlhfi_candidate candidate = {(uint64_t)merge->rank << 32 | (uint32_t)left, merge->result};
     size_t at = scratch->heap_count++;
     for (; at > 0 && scratch->heap[(at - 1) / 2].order > candidate.order; at = (at - 1) / 2)
@@ -352,8 +192,10 @@ static struct rlhfi_candidate take_first(struct rlhfi_bpe_scratch *scratch)
     struct rlhfi_candidate *heap = scratch->heap, first = heap[0], last = heap[--scratch->heap_count];
     size_t at = 0, count = scratch->heap_count;
     for (size_t child = 1; child < count; child = 2 * at + 1) {
-        if (child + 1 < count && heap[child + 1].order < heap[child].order) child++;
-        if (heap[child].order >= last.order) break;
+        if (child + 1 < count && heap[child + 1].order < heap[child].order)
+            child++;
+        if (heap[child].order >= last.order)
+            break;
         heap[at] = heap[child];
         at = child;
     }
@@ -364,22 +206,28 @@ static struct rlhfi_candidate take_first(struct rlhfi_bpe_scratch *scratch)
 static rlhf_status merge_symbols(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch *scratch)
 {
     scratch->heap_count = 0;
-    for (size_t i = 0; i + 1 < scratch->symbol_count; i++) RLHFI_TRY(add_candidate(bpe, scratch, (int32_t)i));
+    for (size_t i = 0; i + 1 < scratch->symbol_count; i++)
+        RLHFI_TRY(add_candidate(bpe, scratch, (int32_t)i));
     while (scratch->heap_count > 0) {
         struct rlhfi_candidate candidate = take_first(scratch);
         int32_t at = (int32_t)(candidate.order & 0xFFFFFFFFu);
         struct rlhfi_symbol *left = &scratch->symbols[at];
-        if (left->id < 0 || left->next < 0) continue;
+        if (left->id < 0 || left->next < 0)
+            continue;
         struct rlhfi_symbol *right = &scratch->symbols[left->next];
         /* The symbols may have changed since the pair was written down. */
         const struct rlhfi_merge_slot *merge = find_merge(bpe, left->id, right->id);
-        if (!merge || merge->result != candidate.result) continue;
+        if (!merge || merge->result != candidate.result)
+            continue;
         left->id = candidate.result;
         left->next = right->next;
         right->id = -1;
-        if (left->next >= 0) scratch->symbols[left->next].previous = at;
-        if (left->previous >= 0) RLHFI_TRY(add_candidate(bpe, scratch, left->previous));
-        if (left->next >= 0) RLHFI_TRY(add_candidate(bpe, scratch, at));
+        if (left->next >= 0)
+            scratch->symbols[left->next].previous = at;
+        if (left->previous >= 0)
+            RLHFI_TRY(add_candidate(bpe, scratch, left->previous));
+        if (left->next >= 0)
+            RLHFI_TRY(add_candidate(bpe, scratch, at));
     }
     return RLHF_OK;
 }
@@ -388,8 +236,9 @@ static rlhf_status encode(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch 
                           size_t bytes, rlhfi_ids *ids)
 {
     if (bpe->ignore_merges) {
-        int32_t id = rlhfi_vocabulary_find(bpe->vocabulary, text, bytes);
-        if (id >= 0) return rlhfi_ids_push(bpe->context, ids, &id, 1);
+        int32_t id = find_model_token(bpe, text, bytes);
+        if (id >= 0)
+            return rlhfi_ids_push(bpe->context, ids, &id, 1);
     }
     RLHFI_TRY(make_symbols(bpe, scratch, text, bytes));
     RLHFI_TRY(merge_symbols(bpe, scratch));
@@ -414,13 +263,11 @@ static uint32_t hash_text(const char *text, size_t bytes)
     return (uint32_t)(hash >> 32);
 }
 
-rlhf_status rlhfi_bpe_encode(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch *scratch, const char *text,
-                             size_t bytes, rlhfi_ids *ids)
+static rlhf_status encode_cached(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch *scratch, const char *text,
+                                 size_t bytes, rlhfi_ids *ids)
 {
-    if (bytes == 0) return RLHF_OK;
-    if (bytes > INT32_MAX - 1) return rlhfi_fail(bpe->context, RLHF_E_RANGE, "tokenizer: more than 2 GiB in one piece");
-    if (bytes > sizeof scratch->cache->text) return encode(bpe, scratch, text, bytes, ids);
-
+    if (bytes > sizeof scratch->cache->text)
+        return encode(bpe, scratch, text, bytes, ids);
     uint32_t hash = hash_text(text, bytes);
     struct rlhfi_cache_entry *entry = &scratch->cache[hash & (CACHE_ENTRIES - 1)];
     if (entry->bytes == bytes && entry->hash == hash && memcmp(entry->text, text, bytes) == 0)
@@ -433,7 +280,38 @@ rlhf_status rlhfi_bpe_encode(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scrat
         entry->bytes = (uint8_t)bytes;
         entry->count = (uint8_t)count;
         memcpy(entry->text, text, bytes);
-        if (count > 0) memcpy(entry->ids, ids->data + before, count * sizeof *entry->ids);
+        if (count > 0)
+            memcpy(entry->ids, ids->data + before, count * sizeof *entry->ids);
     }
     return RLHF_OK;
+}
+
+/* Where the word at text ends: in front of the next U+2581 that follows another character. */
+static size_t next_break(const char *text, size_t bytes)
+{
+    static const char block[] = "\xE2\x96\x81";
+    size_t at = 0;
+    while (bytes - at >= 3 && memcmp(text + at, block, 3) == 0)
+        at += 3;
+    const char *found = at < bytes ? memmem(text + at, bytes - at, block, 3) : NULL;
+    return found ? (size_t)(found - text) : bytes;
+}
+
+rlhf_status rlhfi_bpe_encode(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch *scratch, const char *text,
+                             size_t bytes, rlhfi_ids *ids)
+{
+    /* Where no merge can cross, the words of a text are independent: short ones come from the cache. */
+    while (bpe->breaks_at_blocks && bytes > 0) {
+        size_t length = next_break(text, bytes);
+        if (length == bytes)
+            break;
+        RLHFI_TRY(encode_cached(bpe, scratch, text, length, ids));
+        text += length;
+        bytes -= length;
+    }
+    if (bytes == 0)
+        return RLHF_OK;
+    if (bytes > INT32_MAX - 1)
+        return rlhfi_fail(bpe->context, RLHF_E_RANGE, "tokenizer: more than 2 GiB in one piece");
+    return encode_cached(bpe, scratch, text, bytes, ids);
 }

@@ -20,8 +20,10 @@ static rlhf_status parse_metaspace(struct rlhfi_decoder *item, rlhf_context *con
     item->kind = METASPACE;
     RLHFI_TRY(rlhfi_json_flag(context, node, "add_prefix_space", true, &legacy));
     item->drop_first = scheme ? strcmp(scheme, "never") != 0 : legacy;
-    if (rlhfi_json_type(replacement) != RLHFI_JSON_NULL) text = rlhfi_json_text(replacement, &bytes);
-    if (!text || bytes == 0) return rlhfi_fail(context, RLHF_E_FORMAT, "replacement: must be one character");
+    if (rlhfi_json_type(replacement) != RLHFI_JSON_NULL)
+        text = rlhfi_json_text(replacement, &bytes);
+    if (!text || bytes == 0)
+        return rlhfi_fail(context, RLHF_E_FORMAT, "replacement: must be one character");
     return set_content(item, context, text, bytes);
 }
 
@@ -59,16 +61,20 @@ static rlhf_status parse_fields(struct rlhfi_decoder *item, rlhf_context *contex
     if (strcmp(type, "Replace") == 0) {
         item->kind = REPLACE;
         text = rlhfi_json_text(rlhfi_json_get(node, "content"), &bytes);
-        if (!text) return rlhfi_fail(context, RLHF_E_FORMAT, "content: must be a string");
+        if (!text)
+            return rlhfi_fail(context, RLHF_E_FORMAT, "content: must be a string");
         RLHFI_TRY(set_content(item, context, text, bytes));
         return rlhfi_pattern_parse(&item->pattern, context, rlhfi_json_get(node, "pattern"));
     }
-    if (strcmp(type, "Strip") == 0) return parse_strip(item, context, node);
-    if (strcmp(type, "Metaspace") == 0) return parse_metaspace(item, context, node);
+    if (strcmp(type, "Strip") == 0)
+        return parse_strip(item, context, node);
+    if (strcmp(type, "Metaspace") == 0)
+        return parse_metaspace(item, context, node);
     if (strcmp(type, "BPEDecoder") == 0) {
         item->kind = SUFFIX;
         text = rlhfi_json_text(rlhfi_json_get(node, "suffix"), &bytes);
-        if (!text) return rlhfi_fail(context, RLHF_E_FORMAT, "suffix: must be a string");
+        if (!text)
+            return rlhfi_fail(context, RLHF_E_FORMAT, "suffix: must be a string");
         RLHFI_TRY(set_content(item, context, text, bytes));
         return rlhfi_pattern_set_literal(&item->pattern, context, text, bytes);
     }
@@ -80,7 +86,8 @@ static rlhf_status parse_item(void *target, const rlhfi_json *node, const char *
     struct rlhfi_decoders *decoders = target;
     struct rlhfi_decoder *items =
         rlhfi_realloc_array(decoders->context, decoders->items, decoders->count + 1, sizeof *items);
-    if (!items) return rlhfi_out_of_memory(decoders->context);
+    if (!items)
+        return rlhfi_out_of_memory(decoders->context);
     decoders->items = items;
     struct rlhfi_decoder *item = &items[decoders->count++];
     memset(item, 0, sizeof *item);
@@ -109,11 +116,13 @@ void rlhfi_decoders_free(struct rlhfi_decoders *decoders)
 static rlhf_status end_piece(struct rlhfi_pieces *pieces)
 {
     rlhf_context *context = pieces->text.context;
-    if (pieces->text.failed) return rlhfi_out_of_memory(context);
+    if (pieces->text.failed)
+        return rlhfi_out_of_memory(context);
     if (pieces->count == pieces->capacity) {
         size_t capacity = pieces->capacity ? pieces->capacity * 2 : 64;
         size_t *ends = rlhfi_realloc_array(context, pieces->ends, capacity, sizeof *ends);
-        if (!ends) return rlhfi_out_of_memory(context);
+        if (!ends)
+            return rlhfi_out_of_memory(context);
         pieces->ends = ends;
         pieces->capacity = capacity;
     }
@@ -145,7 +154,8 @@ static void add_token_bytes(rlhfi_string *out, const char *text, size_t bytes)
         at += rlhfi_utf8_next(text + at, &code);
         int32_t byte = rlhfi_character_byte(code);
         if (byte < 0) {
-            if (out->data) out->size = before;
+            if (out->data)
+                out->size = before;
             rlhfi_string_add_bytes(out, text, bytes);
             return;
         }
@@ -162,23 +172,28 @@ static rlhf_status decode_byte_level(const struct rlhfi_pieces *in, struct rlhfi
         const char *text = piece(in, i, &bytes);
         add_token_bytes(&joined, text, bytes);
     }
-    if (joined.failed) out->text.failed = true;
-    if (joined.data) rlhfi_utf8_add_lossy(&out->text, joined.data, joined.size);
+    if (joined.failed)
+        out->text.failed = true;
+    if (joined.data)
+        rlhfi_utf8_add_lossy(&out->text, joined.data, joined.size);
     rlhfi_string_free(&joined);
     return end_piece(out);
 }
 
 static int hex_value(char c)
 {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 /* The byte of a token <0xHH>, or -1. */
 static int byte_of_token(const char *text, size_t bytes)
 {
-    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') return -1;
+    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
+        return -1;
     int high = hex_value(text[3]), low = hex_value(text[4]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
@@ -186,12 +201,16 @@ static int byte_of_token(const char *text, size_t bytes)
 /* A run of byte tokens: its bytes, if they are UTF-8, else one U+FFFD for each. */
 static rlhf_status end_byte_run(struct rlhfi_pieces *out, rlhfi_string *run)
 {
-    if (run->failed) return rlhfi_out_of_memory(run->context);
-    if (run->size == 0) return RLHF_OK;
+    if (run->failed)
+        return rlhfi_out_of_memory(run->context);
+    if (run->size == 0)
+        return RLHF_OK;
     size_t count = run->size;
     run->size = 0;
-    if (rlhfi_utf8_valid(run->data, count, NULL)) return rlhfi_pieces_add(out, run->data, count);
-    for (size_t i = 0; i < count; i++) RLHFI_TRY(rlhfi_pieces_add(out, RLHFI_REPLACEMENT, 3));
+    if (rlhfi_utf8_valid(run->data, count, NULL))
+        return rlhfi_pieces_add(out, run->data, count);
+    for (size_t i = 0; i < count; i++)
+        RLHFI_TRY(rlhfi_pieces_add(out, RLHFI_REPLACEMENT, 3));
     return RLHF_OK;
 }
 
@@ -209,9 +228,11 @@ static rlhf_status decode_byte_fallback(const struct rlhfi_pieces *in, struct rl
             continue;
         }
         status = end_byte_run(out, &run);
-        if (status == RLHF_OK) status = rlhfi_pieces_add(out, text, bytes);
+        if (status == RLHF_OK)
+            status = rlhfi_pieces_add(out, text, bytes);
     }
-    if (status == RLHF_OK) status = end_byte_run(out, &run);
+    if (status == RLHF_OK)
+        status = end_byte_run(out, &run);
     rlhfi_string_free(&run);
     return status;
 }
@@ -238,7 +259,8 @@ static void decode_metaspace(const struct rlhfi_decoder *item, bool first, const
 {
     while (bytes > 0) {
         if (is_content(item, text, bytes)) {
-            if (!first || !item->drop_first) rlhfi_string_add(out, " ");
+            if (!first || !item->drop_first)
+                rlhfi_string_add(out, " ");
             text += item->content_bytes;
             bytes -= item->content_bytes;
         } else {
@@ -254,9 +276,12 @@ static void decode_metaspace(const struct rlhfi_decoder *item, bool first, const
 static rlhf_status decode_stage(const struct rlhfi_decoder *item, const struct rlhfi_pieces *in,
                                 struct rlhfi_pieces *out)
 {
-    if (item->kind == BYTE_LEVEL) return decode_byte_level(in, out);
-    if (item->kind == BYTE_FALLBACK) return decode_byte_fallback(in, out);
-    if (item->kind == FUSE) return rlhfi_pieces_add(out, in->text.data ? in->text.data : "", in->text.size);
+    if (item->kind == BYTE_LEVEL)
+        return decode_byte_level(in, out);
+    if (item->kind == BYTE_FALLBACK)
+        return decode_byte_fallback(in, out);
+    if (item->kind == FUSE)
+        return rlhfi_pieces_add(out, in->text.data ? in->text.data : "", in->text.size);
     for (size_t i = 0; i < in->count; i++) {
         size_t bytes;
         const char *text = piece(in, i, &bytes);
@@ -265,11 +290,11 @@ static rlhf_status decode_stage(const struct rlhfi_decoder *item, const struct r
         else if (item->kind == METASPACE)
             decode_metaspace(item, i == 0, text, bytes, &out->text);
         else if (item->kind == REPLACE)
-            RLHFI_TRY(rlhfi_pattern_replace_add(&item->pattern, text, bytes, item->content, item->content_bytes,
-                                                &out->text));
+            RLHFI_TRY(
+                rlhfi_pattern_replace_add(&item->pattern, text, bytes, item->content, item->content_bytes, &out->text));
         else /* the suffix of a word's last token becomes a space, except at the very end */
-            RLHFI_TRY(rlhfi_pattern_replace_add(&item->pattern, text, bytes, " ", i + 1 < in->count ? 1 : 0,
-                                                &out->text));
+            RLHFI_TRY(
+                rlhfi_pattern_replace_add(&item->pattern, text, bytes, " ", i + 1 < in->count ? 1 : 0, &out->text));
         RLHFI_TRY(end_piece(out));
     }
     return RLHF_OK;
@@ -290,7 +315,8 @@ rlhf_status rlhfi_decode_pieces(const struct rlhfi_decoders *decoders, struct rl
         for (size_t i = 0; i < in->count; i++) {
             size_t bytes;
             const char *text = piece(in, i, &bytes);
-            if (i > 0) rlhfi_string_add(out, " ");
+            if (i > 0)
+                rlhfi_string_add(out, " ");
             rlhfi_string_add_bytes(out, text, bytes);
         }
     }

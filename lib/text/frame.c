@@ -42,7 +42,8 @@ static rlhf_status parse_template_piece(struct reader *reader, const rlhfi_json 
         *side = 1;
         return RLHF_OK;
     }
-    if (!special) return rlhfi_fail(context, RLHF_E_FORMAT, "single: must be a list of Sequence and SpecialToken");
+    if (!special)
+        return rlhfi_fail(context, RLHF_E_FORMAT, "single: must be a list of Sequence and SpecialToken");
     const rlhfi_json *ids = rlhfi_json_get(rlhfi_json_get(specials, special), "ids");
     if (rlhfi_json_type(ids) != RLHFI_JSON_ARRAY)
         return rlhfi_fail(context, RLHF_E_FORMAT, "special_tokens: \"%.40s\" has no ids", special);
@@ -77,8 +78,10 @@ static rlhf_status parse_classifier(struct reader *reader, const rlhfi_json *nod
     rlhf_context *context = reader->vocabulary->context;
     rlhfi_ids sides[2] = {{0}, {0}};
     rlhf_status status = push_known(reader, &sides[0], rlhfi_json_at(rlhfi_json_get(node, "cls"), 1));
-    if (status == RLHF_OK) status = push_known(reader, &sides[1], rlhfi_json_at(rlhfi_json_get(node, "sep"), 1));
-    if (status == RLHF_OK) status = put_around(reader, &sides[0], &sides[1]);
+    if (status == RLHF_OK)
+        status = push_known(reader, &sides[1], rlhfi_json_at(rlhfi_json_get(node, "sep"), 1));
+    if (status == RLHF_OK)
+        status = put_around(reader, &sides[0], &sides[1]);
     rlhfi_free(context, sides[0].data);
     rlhfi_free(context, sides[1].data);
     return status;
@@ -87,8 +90,10 @@ static rlhf_status parse_classifier(struct reader *reader, const rlhfi_json *nod
 static rlhf_status parse_item(void *target, const rlhfi_json *node, const char *type)
 {
     struct reader *reader = target;
-    if (strcmp(type, "ByteLevel") == 0) return RLHF_OK; /* trims offsets, which we don't give */
-    if (strcmp(type, "TemplateProcessing") == 0) return parse_template(reader, node);
+    if (strcmp(type, "ByteLevel") == 0)
+        return RLHF_OK; /* trims offsets, which we don't give */
+    if (strcmp(type, "TemplateProcessing") == 0)
+        return parse_template(reader, node);
     if (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0)
         return parse_classifier(reader, node);
     return rlhfi_fail(reader->vocabulary->context, RLHF_E_UNSUPPORTED, "this type of post_processor is not supported");
@@ -108,10 +113,12 @@ static rlhf_status want(rlhfi_ids *ids, rlhf_context *context, int32_t id, bool 
     bool present = false;
     for (size_t i = 0; i < ids->count; i++) {
         present = present || ids->data[i] == id;
-        if (wanted || ids->data[i] != id) ids->data[kept++] = ids->data[i];
+        if (wanted || ids->data[i] != id)
+            ids->data[kept++] = ids->data[i];
     }
     ids->count = kept;
-    if (!wanted || present) return RLHF_OK;
+    if (!wanted || present)
+        return RLHF_OK;
     RLHFI_TRY(rlhfi_ids_push(context, ids, &id, 1));
     if (at_front) {
         memmove(ids->data + 1, ids->data, (ids->count - 1) * sizeof *ids->data);
@@ -124,9 +131,11 @@ static rlhf_status override_end(rlhfi_ids *ids, rlhf_context *context, const rlh
                                 const char *name, int32_t id, bool at_front)
 {
     bool wanted;
-    if (rlhfi_json_type(rlhfi_json_get(config, key)) == RLHFI_JSON_NULL) return RLHF_OK;
+    if (rlhfi_json_type(rlhfi_json_get(config, key)) == RLHFI_JSON_NULL)
+        return RLHF_OK;
     RLHFI_TRY(rlhfi_json_flag(context, config, key, false, &wanted));
-    if (wanted && id < 0) return rlhfi_fail(context, RLHF_E_FORMAT, "%s: true, but there is no %s", key, name);
+    if (wanted && id < 0)
+        return rlhfi_fail(context, RLHF_E_FORMAT, "%s: true, but there is no %s", key, name);
     return id < 0 ? RLHF_OK : want(ids, context, id, wanted, at_front);
 }
 

@@ -8,18 +8,18 @@ static const struct {
     int32_t kind;
     enum rlhfi_normal_form form;
 } known[] = {
-    {"NFC", NORMAL_FORM, RLHFI_NFC},       {"NFD", NORMAL_FORM, RLHFI_NFD},
-    {"NFKC", NORMAL_FORM, RLHFI_NFKC},     {"NFKD", NORMAL_FORM, RLHFI_NFKD},
-    {"Prepend", PREPEND, RLHFI_NFC},       {"Replace", REPLACE, RLHFI_NFC},
-    {"Lowercase", LOWERCASE, RLHFI_NFC},   {"Strip", STRIP, RLHFI_NFC},
-    {"StripAccents", STRIP_ACCENTS, RLHFI_NFC}, {"ByteLevel", BYTE_LEVEL, RLHFI_NFC},
+    {"NFC", NORMAL_FORM, RLHFI_NFC},      {"NFD", NORMAL_FORM, RLHFI_NFD}, {"NFKC", NORMAL_FORM, RLHFI_NFKC},
+    {"NFKD", NORMAL_FORM, RLHFI_NFKD},    {"Prepend", PREPEND, RLHFI_NFC}, {"Replace", REPLACE, RLHFI_NFC},
+    {"Lowercase", LOWERCASE, RLHFI_NFC},  {"Strip", STRIP, RLHFI_NFC},     {"StripAccents", STRIP_ACCENTS, RLHFI_NFC},
+    {"ByteLevel", BYTE_LEVEL, RLHFI_NFC},
 };
 
 static rlhf_status parse_content(struct rlhfi_normalizer *item, rlhf_context *context, const rlhfi_json *node,
                                  const char *key)
 {
     const char *text = rlhfi_json_text(rlhfi_json_get(node, key), &item->content_bytes);
-    if (!text) return rlhfi_fail(context, RLHF_E_FORMAT, "%s: must be a string", key);
+    if (!text)
+        return rlhfi_fail(context, RLHF_E_FORMAT, "%s: must be a string", key);
     item->content = rlhfi_strndup(context, text, item->content_bytes);
     return item->content ? RLHF_OK : rlhfi_out_of_memory(context);
 }
@@ -29,13 +29,15 @@ static rlhf_status parse_item(void *target, const rlhfi_json *node, const char *
     struct rlhfi_normalizers *normalizers = target;
     rlhf_context *context = normalizers->context;
     size_t which = 0;
-    while (which < sizeof known / sizeof known[0] && strcmp(known[which].type, type) != 0) which++;
+    while (which < sizeof known / sizeof known[0] && strcmp(known[which].type, type) != 0)
+        which++;
     if (which == sizeof known / sizeof known[0])
         return rlhfi_fail(context, RLHF_E_UNSUPPORTED, "this type of normalizer is not supported");
 
     struct rlhfi_normalizer *items =
         rlhfi_realloc_array(context, normalizers->items, normalizers->count + 1, sizeof *items);
-    if (!items) return rlhfi_out_of_memory(context);
+    if (!items)
+        return rlhfi_out_of_memory(context);
     normalizers->items = items;
     struct rlhfi_normalizer *item = &items[normalizers->count++];
     *item = (struct rlhfi_normalizer){.kind = known[which].kind, .form = known[which].form};
@@ -76,12 +78,14 @@ static void strip(const struct rlhfi_normalizer *item, const char *text, size_t 
     uint32_t code;
     while (item->left && start < end) {
         length = rlhfi_utf8_next(text + start, &code);
-        if (!rlhfi_is_space(code)) break;
+        if (!rlhfi_is_space(code))
+            break;
         start += length;
     }
     while (item->right && end > start) {
         length = rlhfi_utf8_previous(text, end, &code);
-        if (!rlhfi_is_space(code)) break;
+        if (!rlhfi_is_space(code))
+            break;
         end -= length;
     }
     rlhfi_string_add_bytes(out, text + start, end - start);
@@ -92,7 +96,8 @@ static void strip_accents(const char *text, size_t bytes, rlhfi_string *out)
     for (size_t at = 0, length; at < bytes; at += length) {
         uint32_t code;
         length = rlhfi_utf8_next(text + at, &code);
-        if (!rlhfi_is_mark(code)) rlhfi_string_add_bytes(out, text + at, length);
+        if (!rlhfi_is_mark(code))
+            rlhfi_string_add_bytes(out, text + at, length);
     }
 }
 
@@ -102,7 +107,8 @@ static rlhf_status apply(const struct rlhfi_normalizer *item, const char *text, 
     case NORMAL_FORM:
         return rlhfi_normal_form_add(out, item->form, text, bytes);
     case PREPEND:
-        if (bytes > 0) rlhfi_string_add_bytes(out, item->content, item->content_bytes);
+        if (bytes > 0)
+            rlhfi_string_add_bytes(out, item->content, item->content_bytes);
         rlhfi_string_add_bytes(out, text, bytes);
         break;
     case REPLACE:

@@ -16,9 +16,11 @@ rlhf_status rlhfi_pattern_parse(struct rlhfi_pattern *pattern, rlhf_context *con
     size_t bytes;
     const rlhfi_json *literal = rlhfi_json_type(node) == RLHFI_JSON_STRING ? node : rlhfi_json_get(node, "String");
     const char *text = rlhfi_json_text(literal, &bytes);
-    if (text) return rlhfi_pattern_set_literal(pattern, context, text, bytes);
+    if (text)
+        return rlhfi_pattern_set_literal(pattern, context, text, bytes);
     text = rlhfi_json_text(rlhfi_json_get(node, "Regex"), &bytes);
-    if (text) return rlhfi_regex_compile(&pattern->regex, context, text, bytes);
+    if (text)
+        return rlhfi_regex_compile(&pattern->regex, context, text, bytes);
     return rlhfi_fail(context, RLHF_E_FORMAT, "pattern: must be {\"String\": ...} or {\"Regex\": ...}");
 }
 
@@ -31,8 +33,8 @@ void rlhfi_pattern_free(struct rlhfi_pattern *pattern, rlhf_context *context)
 
 /* ---- matching ------------------------------------------------------------------------------------------------- */
 
-static bool find_member(const struct rlhfi_pattern *pattern, const char *text, size_t bytes, size_t from,
-                        size_t *start, size_t *end)
+static bool find_member(const struct rlhfi_pattern *pattern, const char *text, size_t bytes, size_t from, size_t *start,
+                        size_t *end)
 {
     while (from < bytes) {
         uint32_t code;
@@ -55,16 +57,18 @@ static bool find_literal(const struct rlhfi_pattern *pattern, const char *text, 
         place = from < bytes ? memchr(place, pattern->literal[0], bytes - from) : NULL;
     else if (pattern->literal_bytes > 1)
         place = from < bytes ? memmem(place, bytes - from, pattern->literal, pattern->literal_bytes) : NULL;
-    if (!place) return false;
+    if (!place)
+        return false;
     *start = (size_t)(place - text);
     *end = *start + pattern->literal_bytes;
     return true;
 }
 
-static rlhf_status find(const struct rlhfi_pattern *pattern, const char *text, size_t bytes, size_t from,
-                        size_t *start, size_t *end, bool *found)
+static rlhf_status find(const struct rlhfi_pattern *pattern, const char *text, size_t bytes, size_t from, size_t *start,
+                        size_t *end, bool *found)
 {
-    if (pattern->regex) return rlhfi_regex_find(pattern->regex, text, bytes, from, start, end, found);
+    if (pattern->regex)
+        return rlhfi_regex_find(pattern->regex, text, bytes, from, start, end, found);
     *found = pattern->member ? find_member(pattern, text, bytes, from, start, end)
                              : find_literal(pattern, text, bytes, from, start, end);
     return RLHF_OK;
@@ -81,10 +85,12 @@ static rlhf_status find_next(struct rlhfi_segments *segments)
 {
     bool found;
     for (;;) {
-        if (segments->search > segments->bytes) break;
+        if (segments->search > segments->bytes)
+            break;
         RLHFI_TRY(find(segments->pattern, segments->text, segments->bytes, segments->search, &segments->match_start,
                        &segments->match_end, &found));
-        if (!found) break;
+        if (!found)
+            break;
         if (segments->match_start != segments->match_end || segments->match_end != segments->last_end) {
             segments->pending = true;
             segments->search = segments->last_end = segments->match_end;
@@ -101,7 +107,8 @@ static rlhf_status find_next(struct rlhfi_segments *segments)
 
 rlhf_status rlhfi_segments_next(struct rlhfi_segments *segments, bool *more)
 {
-    if (!segments->pending && !segments->exhausted) RLHFI_TRY(find_next(segments));
+    if (!segments->pending && !segments->exhausted)
+        RLHFI_TRY(find_next(segments));
     *more = true;
     segments->start = segments->done;
     if (segments->pending && segments->match_start == segments->done) {
@@ -125,7 +132,8 @@ rlhf_status rlhfi_pattern_replace_add(const struct rlhfi_pattern *pattern, const
     rlhfi_segments_begin(&segments, pattern, text, bytes);
     for (;;) {
         RLHFI_TRY(rlhfi_segments_next(&segments, &more));
-        if (!more) break;
+        if (!more)
+            break;
         if (segments.is_match)
             rlhfi_string_add_bytes(out, content, content_bytes);
         else

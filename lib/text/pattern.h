@@ -23,10 +23,10 @@ struct rlhfi_segments {
     const struct rlhfi_pattern *pattern;
     const char *text;
     size_t bytes;
-    size_t start, end;          /* of the present segment */
+    size_t start, end; /* of the present segment */
     bool is_match;
-    size_t search, done;        /* where to look on; what was handed out already */
-    size_t last_end;            /* end of the last match, SIZE_MAX before the first */
+    size_t search, done; /* where to look on; what was handed out already */
+    size_t last_end;     /* end of the last match, SIZE_MAX before the first */
     size_t match_start, match_end;
     bool pending, exhausted;
 };

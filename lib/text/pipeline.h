@@ -25,23 +25,28 @@ rlhf_status rlhfi_ids_push(rlhf_context *context, rlhfi_ids *ids, const int32_t 
 
 /* ---- vocabulary ------------------------------------------------------------------------------------------------ */
 
-enum { RLHFI_TOKEN_ADDED = 1, RLHFI_TOKEN_SPECIAL = 2, RLHFI_TOKEN_REWRITTEN = 4 };
+enum {
+    RLHFI_TOKEN_ADDED = 1,
+    RLHFI_TOKEN_SPECIAL = 2,
+    RLHFI_TOKEN_REWRITTEN = 4,   /* normalisers change its spelling */
+    RLHFI_TOKEN_NOT_IN_MODEL = 8 /* byte-pair encoding never gives it */
+};
 struct rlhfi_token {
     uint32_t offset, bytes; /* in text; offset UINT32_MAX: no token has this id */
     uint8_t flags;
 };
 struct rlhfi_vocabulary {
     rlhf_context *context;
-    rlhfi_table *ids;            /* spelling -> id */
-    rlhfi_string text;           /* all spellings, each with a NUL behind it */
-    struct rlhfi_token *tokens;  /* by id */
-    int32_t count, capacity;     /* one more than the largest id; allocated */
-    int32_t limit;               /* ids at or above would make the table absurdly sparse */
+    rlhfi_table *ids;           /* spelling -> id */
+    rlhfi_string text;          /* all spellings, each with a NUL behind it */
+    struct rlhfi_token *tokens; /* by id */
+    int32_t count, capacity;    /* one more than the largest id; allocated */
+    int32_t limit;              /* ids at or above would make the table absurdly sparse */
 };
 rlhf_status rlhfi_vocabulary_init(struct rlhfi_vocabulary *vocabulary, rlhf_context *context, size_t expected);
 rlhf_status rlhfi_vocabulary_add(struct rlhfi_vocabulary *vocabulary, const char *text, size_t bytes, int64_t id);
 int32_t rlhfi_vocabulary_find(const struct rlhfi_vocabulary *vocabulary, const char *text, size_t bytes); /* or -1 */
-const char *rlhfi_vocabulary_text(const struct rlhfi_vocabulary *vocabulary, int32_t id, size_t *bytes); /* or NULL */
+const char *rlhfi_vocabulary_text(const struct rlhfi_vocabulary *vocabulary, int32_t id, size_t *bytes);  /* or NULL */
 void rlhfi_vocabulary_free(struct rlhfi_vocabulary *vocabulary);
 
 /* ---- byte-pair encoding ---------------------------------------------------------------------------------------- */
@@ -56,15 +61,16 @@ struct rlhfi_bpe {
     rlhf_context *context;
     const struct rlhfi_vocabulary *vocabulary;
     struct rlhfi_merge_slot *merges;
-    size_t mask;                                   /* slots - 1 */
-    int32_t direct[RLHFI_DIRECT_CHARACTERS];       /* ids of the first characters, -1 = none */
-    int32_t byte_ids[256];                         /* of <0xHH>, -1 = none */
-    int32_t unknown;                               /* -1 = unknown characters vanish */
+    size_t mask;                             /* slots - 1 */
+    int32_t direct[RLHFI_DIRECT_CHARACTERS]; /* ids of the first characters, -1 = none */
+    int32_t byte_ids[256];                   /* of <0xHH>, -1 = none */
+    int32_t unknown;                         /* -1 = unknown characters vanish */
     bool byte_fallback, fuse_unknown, ignore_merges;
-    char *prefix, *suffix;                         /* of continuing subwords, of ends of words; NULL = none */
+    bool breaks_at_blocks;                         /* no merge crosses from another character to U+2581 */
+    char *prefix, *suffix; /* of continuing subwords, of ends of words; NULL = none */
     size_t prefix_bytes, suffix_bytes;
 };
-struct rlhfi_symbol { /* a token in the making; a doubly linked list through an array */
+struct rlhfi_symbol {           /* a token in the making; a doubly linked list through an array */
     int32_t id, previous, next; /* id -1: merged into its left neighbour */
 };
 struct rlhfi_candidate { /* a pair that may be merged: lowest rank first, then leftmost */
@@ -86,6 +92,8 @@ struct rlhfi_bpe_scratch {
 };
 rlhf_status rlhfi_bpe_parse(struct rlhfi_bpe *bpe, struct rlhfi_vocabulary *vocabulary, rlhf_context *context,
                             const rlhfi_json *model);
+/* A pair that stands twice keeps its last rank, as in the reference. merges must have room. */
+void rlhfi_bpe_put_merge(struct rlhfi_bpe *bpe, int32_t left, int32_t right, uint32_t rank, int32_t result);
 /* Appends the ids of one pre-token. */
 rlhf_status rlhfi_bpe_encode(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch *scratch, const char *text,
                              size_t bytes, rlhfi_ids *ids);
@@ -109,7 +117,7 @@ struct rlhfi_trie_node {
 struct rlhfi_trie {
     struct rlhfi_trie_node *nodes; /* nodes[0] is the root */
     int32_t count, capacity;
-    int32_t first[256];            /* child of the root per byte, -1 = no token starts so */
+    int32_t first[256]; /* child of the root per byte, -1 = no token starts so */
     bool any;
 };
 struct rlhfi_added_tokens {
@@ -122,8 +130,9 @@ struct rlhfi_normalizers;
 rlhf_status rlhfi_added_tokens_parse(struct rlhfi_added_tokens *added, struct rlhfi_vocabulary *vocabulary,
                                      const struct rlhfi_normalizers *normalizers, const rlhfi_json *list,
                                      const rlhfi_json *decoder);
-/* Finds the next added token at or behind *at. The match's own stretch [*start, *end) includes white space that it
- * swallows; *start is at least floor, where the text before the match begins. *token NULL: none. */
+/* Finds the next added token at or behind *at and moves *at behind it. Its stretch [*start, *end) includes white space
+ * that it swallows on either side, but nothing before floor. White space swallowed on the right is searched again, as
+ * in the reference: a later token may take part of it back. *token NULL: none. */
 void rlhfi_added_tokens_find(const struct rlhfi_added_tokens *added, const struct rlhfi_trie *trie, bool skip_special,
                              const char *text, size_t bytes, size_t *at, size_t floor, size_t *start, size_t *end,
                              const struct rlhfi_added_token **token);
@@ -133,9 +142,9 @@ void rlhfi_added_tokens_free(struct rlhfi_added_tokens *added, rlhf_context *con
 
 struct rlhfi_normalizer {
     int32_t kind;
-    bool left, right;             /* Strip */
+    bool left, right; /* Strip */
     enum rlhfi_normal_form form;
-    char *content;                /* Prepend, Replace */
+    char *content; /* Prepend, Replace */
     size_t content_bytes;
     struct rlhfi_pattern pattern; /* Replace */
 };
@@ -157,7 +166,7 @@ struct rlhfi_pretokenizer {
     int32_t kind;
     int32_t behavior;
     bool invert, prefix_space, split;
-    int32_t prepend;              /* Metaspace */
+    int32_t prepend; /* Metaspace */
     char replacement[4];
     size_t replacement_bytes;
     struct rlhfi_pattern pattern;
@@ -170,7 +179,8 @@ struct rlhfi_pretokenizers {
 typedef rlhf_status (*rlhfi_piece_fn)(void *user_data, const char *text, size_t bytes);
 rlhf_status rlhfi_pretokenizers_parse(struct rlhfi_pretokenizers *pretokenizers, rlhf_context *context,
                                       const rlhfi_json *node);
-/* Hands every pre-token of text to emit. buffers: two per pre-tokeniser. at_start: text begins where the input began. */
+/* Hands every pre-token of text to emit. buffers: two per pre-tokeniser. at_start: text begins where the input began.
+ */
 rlhf_status rlhfi_pretokenize(const struct rlhfi_pretokenizers *pretokenizers, rlhfi_string *buffers, const char *text,
                               size_t bytes, bool at_start, rlhfi_piece_fn emit, void *user_data);
 void rlhfi_pretokenizers_free(struct rlhfi_pretokenizers *pretokenizers);
@@ -184,11 +194,11 @@ void rlhfi_bytes_add_characters(rlhfi_string *out, const char *bytes, size_t cou
 
 struct rlhfi_decoder {
     int32_t kind;
-    char *content;                 /* Replace, Strip, BPEDecoder, Metaspace */
+    char *content; /* Replace, Strip, BPEDecoder, Metaspace */
     size_t content_bytes;
-    int64_t left, right;           /* Strip */
-    bool drop_first;               /* Metaspace */
-    struct rlhfi_pattern pattern;  /* Replace */
+    int64_t left, right;          /* Strip */
+    bool drop_first;              /* Metaspace */
+    struct rlhfi_pattern pattern; /* Replace */
 };
 struct rlhfi_decoders {
     rlhf_context *context;
@@ -244,7 +254,7 @@ struct rlhf_tokenizer {
     struct rlhfi_pretokenizers pretokenizers;
     struct rlhfi_decoders decoders;
     struct rlhfi_frame frame;
-    int32_t special[5];        /* by RLHF_TOKEN_*, -1 = none */
+    int32_t special[5]; /* by RLHF_TOKEN_*, -1 = none */
     bool clean_up_spaces;
     struct rlhfi_workspace *workspace;
 };

@@ -5,8 +5,7 @@ enum { SPLIT, BYTE_LEVEL, METASPACE, WORDS };
 enum { REMOVED, ISOLATED, MERGED_WITH_PREVIOUS, MERGED_WITH_NEXT, CONTIGUOUS };
 enum { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER };
 
-static const char gpt2_regex[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char gpt2_regex[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /* ---- GPT-2's byte alphabet -------------------------------------------------------------------------------------- */
 
@@ -17,16 +16,21 @@ static bool is_printable_byte(uint32_t code)
 
 uint32_t rlhfi_byte_character(uint8_t byte)
 {
-    if (is_printable_byte(byte)) return byte;
-    if (byte <= 32) return 0x100u + byte;
+    if (is_printable_byte(byte))
+        return byte;
+    if (byte <= 32)
+        return 0x100u + byte;
     return byte == 173 ? 0x143u : 0x121u + (byte - 127u);
 }
 
 int32_t rlhfi_character_byte(uint32_t code)
 {
-    if (code < 0x100) return is_printable_byte(code) ? (int32_t)code : -1;
-    if (code <= 0x120) return (int32_t)(code - 0x100);
-    if (code <= 0x142) return (int32_t)(code - 0x121 + 127);
+    if (code < 0x100)
+        return is_printable_byte(code) ? (int32_t)code : -1;
+    if (code <= 0x120)
+        return (int32_t)(code - 0x100);
+    if (code <= 0x142)
+        return (int32_t)(code - 0x121 + 127);
     return code == 0x143 ? 173 : -1;
 }
 
@@ -76,7 +80,8 @@ static rlhf_status parse_byte_level(struct rlhfi_pretokenizer *item, rlhf_contex
     item->kind = BYTE_LEVEL;
     RLHFI_TRY(rlhfi_json_flag(context, node, "add_prefix_space", true, &item->prefix_space));
     RLHFI_TRY(rlhfi_json_flag(context, node, "use_regex", true, &item->split));
-    if (!item->split) return RLHF_OK;
+    if (!item->split)
+        return RLHF_OK;
     return rlhfi_regex_compile(&item->pattern.regex, context, gpt2_regex, sizeof gpt2_regex - 1);
 }
 
@@ -97,7 +102,8 @@ static rlhf_status parse_metaspace(struct rlhfi_pretokenizer *item, rlhf_context
     if (rlhfi_json_type(scheme) != RLHFI_JSON_NULL) {
         const char *name = rlhfi_json_text(scheme, NULL);
         for (item->prepend = 0; item->prepend < 3; item->prepend++)
-            if (name && strcmp(name, schemes[item->prepend]) == 0) break;
+            if (name && strcmp(name, schemes[item->prepend]) == 0)
+                break;
         if (item->prepend == 3 || (!legacy && item->prepend != PREPEND_NEVER))
             return rlhfi_fail(context, RLHF_E_FORMAT, "prepend_scheme: unknown, or contradicts add_prefix_space");
     }
@@ -115,8 +121,10 @@ static rlhf_status parse_fields(struct rlhfi_pretokenizer *item, rlhf_context *c
         RLHFI_TRY(rlhfi_json_flag(context, node, "invert", false, &item->invert));
         return rlhfi_pattern_parse(&item->pattern, context, rlhfi_json_get(node, "pattern"));
     }
-    if (strcmp(type, "ByteLevel") == 0) return parse_byte_level(item, context, node);
-    if (strcmp(type, "Metaspace") == 0) return parse_metaspace(item, context, node);
+    if (strcmp(type, "ByteLevel") == 0)
+        return parse_byte_level(item, context, node);
+    if (strcmp(type, "Metaspace") == 0)
+        return parse_metaspace(item, context, node);
     if (strcmp(type, "Digits") == 0) {
         RLHFI_TRY(rlhfi_json_flag(context, node, "individual_digits", false, &individual));
         item->behavior = individual ? ISOLATED : CONTIGUOUS;
@@ -152,7 +160,8 @@ static rlhf_status parse_item(void *target, const rlhfi_json *node, const char *
     struct rlhfi_pretokenizers *pretokenizers = target;
     struct rlhfi_pretokenizer *items =
         rlhfi_realloc_array(pretokenizers->context, pretokenizers->items, pretokenizers->count + 1, sizeof *items);
-    if (!items) return rlhfi_out_of_memory(pretokenizers->context);
+    if (!items)
+        return rlhfi_out_of_memory(pretokenizers->context);
     pretokenizers->items = items;
     struct rlhfi_pretokenizer *item = &items[pretokenizers->count++];
     *item = (struct rlhfi_pretokenizer){.kind = SPLIT};
@@ -188,13 +197,15 @@ static rlhf_status run_stage(const struct run *run, size_t stage, const char *te
 /* Gives the piece text[start..end) of a stage to the next one. */
 static rlhf_status pass(const struct run *run, size_t stage, const char *text, size_t start, size_t end, bool at_start)
 {
-    if (start == end) return RLHF_OK;
+    if (start == end)
+        return RLHF_OK;
     if (run->list->items[stage].kind != BYTE_LEVEL)
         return run_stage(run, stage + 1, text + start, end - start, at_start && start == 0);
     rlhfi_string *mapped = &run->buffers[2 * stage + 1];
     mapped->size = 0;
     rlhfi_bytes_add_characters(mapped, text + start, end - start);
-    if (mapped->failed) return rlhfi_out_of_memory(mapped->context);
+    if (mapped->failed)
+        return rlhfi_out_of_memory(mapped->context);
     return run_stage(run, stage + 1, mapped->data, mapped->size, at_start && start == 0);
 }
 
@@ -210,11 +221,13 @@ static rlhf_status split(const struct run *run, size_t stage, int32_t behavior, 
     rlhfi_segments_begin(&segments, &item->pattern, text, bytes);
     for (;;) {
         RLHFI_TRY(rlhfi_segments_next(&segments, &more));
-        if (!more) break;
+        if (!more)
+            break;
         bool is_match = segments.is_match != item->invert, join = false;
         switch (behavior) {
         case REMOVED:
-            if (is_match) continue;
+            if (is_match)
+                continue;
             break;
         case MERGED_WITH_PREVIOUS:
             join = is_match && !held_match;
@@ -246,7 +259,8 @@ static rlhf_status run_byte_level(const struct run *run, size_t stage, const cha
         spaced->size = 0;
         rlhfi_string_add(spaced, " ");
         rlhfi_string_add_bytes(spaced, text, bytes);
-        if (spaced->failed) return rlhfi_out_of_memory(spaced->context);
+        if (spaced->failed)
+            return rlhfi_out_of_memory(spaced->context);
         text = spaced->data;
         bytes = spaced->size;
     }
@@ -267,11 +281,14 @@ static rlhf_status run_metaspace(const struct run *run, size_t stage, const char
         const char *space = memchr(text + at, ' ', bytes - at);
         size_t length = space ? (size_t)(space - text) - at : bytes - at;
         rlhfi_string_add_bytes(out, text + at, length);
-        if (space) rlhfi_string_add_bytes(out, item->replacement, item->replacement_bytes);
+        if (space)
+            rlhfi_string_add_bytes(out, item->replacement, item->replacement_bytes);
         at += length + (space ? 1 : 0);
     }
-    if (out->failed) return rlhfi_out_of_memory(out->context);
-    if (item->split) return split(run, stage, MERGED_WITH_NEXT, out->data, out->size, at_start);
+    if (out->failed)
+        return rlhfi_out_of_memory(out->context);
+    if (item->split)
+        return split(run, stage, MERGED_WITH_NEXT, out->data, out->size, at_start);
     return pass(run, stage, out->data, 0, out->size, at_start);
 }
 
@@ -285,7 +302,8 @@ static rlhf_status run_words(const struct run *run, size_t stage, const char *te
         length = rlhfi_utf8_next(text + at, &code);
         int kind = rlhfi_is_word(code) ? 1 : rlhfi_is_space(code) ? 0 : 2;
         if (kind != previous) {
-            if (previous != 0) RLHFI_TRY(pass(run, stage, text, start, at, at_start));
+            if (previous != 0)
+                RLHFI_TRY(pass(run, stage, text, start, at, at_start));
             start = at;
         }
         previous = kind;
@@ -295,7 +313,8 @@ static rlhf_status run_words(const struct run *run, size_t stage, const char *te
 
 static rlhf_status run_stage(const struct run *run, size_t stage, const char *text, size_t bytes, bool at_start)
 {
-    if (stage == run->list->count) return run->emit(run->user_data, text, bytes);
+    if (stage == run->list->count)
+        return run->emit(run->user_data, text, bytes);
     const struct rlhfi_pretokenizer *item = &run->list->items[stage];
     switch (item->kind) {
     case BYTE_LEVEL:

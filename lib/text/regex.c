@@ -8,7 +8,7 @@
 enum {
     MATCH_LIMIT = 10 * 1000 * 1000, /* steps of one match: about a tenth of a second */
     DEPTH_LIMIT = 10 * 1000 * 1000,
-    HEAP_LIMIT = 64 * 1024,         /* KiB of backtracking, only without JIT */
+    HEAP_LIMIT = 64 * 1024, /* KiB of backtracking, only without JIT */
     JIT_STACK_START = 32 * 1024,
     JIT_STACK_LIMIT = 8 * 1024 * 1024,
 };
@@ -35,7 +35,8 @@ static void engine_free(void *pointer, void *context)
 void rlhfi_regex_release(rlhfi_regex **pointer)
 {
     rlhfi_regex *regex = *pointer;
-    if (!regex) return;
+    if (!regex)
+        return;
     pcre2_jit_stack_free(regex->stack);
     pcre2_match_data_free(regex->match);
     pcre2_match_context_free(regex->limits);
@@ -50,16 +51,17 @@ static rlhf_status compile(rlhfi_regex *regex, const rlhfi_string *pattern)
     rlhf_context *context = regex->context;
     regex->general = pcre2_general_context_create(engine_alloc, engine_free, context);
     pcre2_compile_context *options = regex->general ? pcre2_compile_context_create(regex->general) : NULL;
-    if (!options) return rlhfi_out_of_memory(context);
+    if (!options)
+        return rlhfi_out_of_memory(context);
     pcre2_set_parens_nest_limit(options, 64);
     pcre2_set_max_pattern_length(options, 64 * 1024);
     pcre2_set_newline(options, PCRE2_NEWLINE_LF);
 
     int error;
     PCRE2_SIZE offset;
-    regex->code = pcre2_compile((PCRE2_SPTR)(pattern->data ? pattern->data : ""), pattern->size,
-                                PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                                options);
+    regex->code =
+        pcre2_compile((PCRE2_SPTR)(pattern->data ? pattern->data : ""), pattern->size,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, options);
     pcre2_compile_context_free(options);
     if (!regex->code) {
         PCRE2_UCHAR text[128] = "";
@@ -70,7 +72,8 @@ static rlhf_status compile(rlhfi_regex *regex, const rlhfi_string *pattern)
     }
     regex->limits = pcre2_match_context_create(regex->general);
     regex->match = pcre2_match_data_create(1, regex->general);
-    if (!regex->limits || !regex->match) return rlhfi_out_of_memory(context);
+    if (!regex->limits || !regex->match)
+        return rlhfi_out_of_memory(context);
     pcre2_set_match_limit(regex->limits, MATCH_LIMIT);
     pcre2_set_depth_limit(regex->limits, DEPTH_LIMIT);
     pcre2_set_heap_limit(regex->limits, HEAP_LIMIT);
@@ -78,7 +81,8 @@ static rlhf_status compile(rlhfi_regex *regex, const rlhfi_string *pattern)
     /* No JIT (hardened systems forbid writable code) is slower, nothing else. */
     if (pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0) {
         regex->stack = pcre2_jit_stack_create(JIT_STACK_START, JIT_STACK_LIMIT, regex->general);
-        if (!regex->stack) return rlhfi_out_of_memory(context);
+        if (!regex->stack)
+            return rlhfi_out_of_memory(context);
         pcre2_jit_stack_assign(regex->limits, NULL, regex->stack);
     }
     return RLHF_OK;
@@ -110,18 +114,20 @@ rlhf_status rlhfi_regex_find(rlhfi_regex *regex, const char *text, size_t bytes,
                              size_t *end, bool *found)
 {
     *found = false;
-    int result = pcre2_match(regex->code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, regex->match,
-                             regex->limits);
+    int result =
+        pcre2_match(regex->code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, regex->match, regex->limits);
     if (result == PCRE2_ERROR_JIT_STACKLIMIT)
         result = pcre2_match(regex->code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                              regex->match, regex->limits);
-    if (result == PCRE2_ERROR_NOMATCH) return RLHF_OK;
-    if (result == PCRE2_ERROR_NOMEMORY) return rlhfi_out_of_memory(regex->context);
+    if (result == PCRE2_ERROR_NOMATCH)
+        return RLHF_OK;
+    if (result == PCRE2_ERROR_NOMEMORY)
+        return rlhfi_out_of_memory(regex->context);
     if (result < 0) {
         PCRE2_UCHAR reason[128] = "";
         pcre2_get_error_message(result, reason, sizeof reason);
-        return rlhfi_fail(regex->context, RLHF_E_FORMAT, "tokenizer: the regex failed at byte %zu of the text: %s", from,
-                          (const char *)reason);
+        return rlhfi_fail(regex->context, RLHF_E_FORMAT, "tokenizer: the regex failed at byte %zu of the text: %s",
+                          from, (const char *)reason);
     }
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(regex->match);
     /* \K in a look-behind can make a match that ends before it starts or begins before from. */

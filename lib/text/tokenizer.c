@@ -22,7 +22,8 @@ rlhf_context *rlhfi_tokenizer_context(const rlhf_tokenizer *tokenizer)
 
 static void free_workspace(struct rlhfi_workspace *workspace, rlhf_context *context)
 {
-    if (!workspace) return;
+    if (!workspace)
+        return;
     rlhfi_string_free(&workspace->cleaned);
     rlhfi_string_free(&workspace->decoded);
     for (int i = 0; i < 2; i++) {
@@ -30,7 +31,8 @@ static void free_workspace(struct rlhfi_workspace *workspace, rlhf_context *cont
         rlhfi_string_free(&workspace->pieces[i].text);
         rlhfi_free(context, workspace->pieces[i].ends);
     }
-    for (size_t i = 0; i < workspace->stage_count; i++) rlhfi_string_free(&workspace->stages[i]);
+    for (size_t i = 0; i < workspace->stage_count; i++)
+        rlhfi_string_free(&workspace->stages[i]);
     rlhfi_free(context, workspace->stages);
     rlhfi_free(context, workspace->ids.data);
     rlhfi_bpe_scratch_free(&workspace->bpe, context);
@@ -39,10 +41,12 @@ static void free_workspace(struct rlhfi_workspace *workspace, rlhf_context *cont
 
 void rlhf_tokenizer_release(rlhf_tokenizer **pointer)
 {
-    if (!pointer || !*pointer) return;
+    if (!pointer || !*pointer)
+        return;
     rlhf_tokenizer *tokenizer = *pointer;
     *pointer = NULL;
-    if (--tokenizer->references > 0) return;
+    if (--tokenizer->references > 0)
+        return;
     rlhf_context *context = tokenizer->context;
     free_workspace(tokenizer->workspace, context);
     rlhfi_frame_free(&tokenizer->frame, context);
@@ -52,7 +56,8 @@ void rlhf_tokenizer_release(rlhf_tokenizer **pointer)
     rlhfi_added_tokens_free(&tokenizer->added, context);
     rlhfi_bpe_free(&tokenizer->bpe);
     rlhfi_vocabulary_free(&tokenizer->vocabulary);
-    for (int i = 0; i < RLHFI_TOKENIZER_FILES; i++) rlhfi_free(context, tokenizer->files[i].text);
+    for (int i = 0; i < RLHFI_TOKENIZER_FILES; i++)
+        rlhfi_free(context, tokenizer->files[i].text);
     rlhfi_free(context, tokenizer);
     rlhf_context_release(&context);
 }
@@ -60,7 +65,8 @@ void rlhf_tokenizer_release(rlhf_tokenizer **pointer)
 static rlhf_status create(rlhf_tokenizer **out, rlhf_context *context)
 {
     rlhf_tokenizer *tokenizer = rlhfi_calloc(context, 1, sizeof *tokenizer);
-    if (!tokenizer) return rlhfi_out_of_memory(context);
+    if (!tokenizer)
+        return rlhfi_out_of_memory(context);
     tokenizer->references = 1;
     tokenizer->context = rlhfi_context_retain(context);
     *out = tokenizer;
@@ -74,13 +80,15 @@ rlhf_status rlhf_tokenizer_create(rlhf_tokenizer **out, rlhf_context *context, c
     const char *texts[2] = {json, config_json};
     const size_t sizes[2] = {json_bytes, config_bytes};
     rlhf_tokenizer *tokenizer = NULL;
-    if (out) *out = NULL;
+    if (out)
+        *out = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, out != NULL);
     RLHFI_REQUIRE(context, json != NULL);
     RLHFI_GOTO(create(&tokenizer, context));
     for (int i = 0; i < 2; i++) {
-        if (!texts[i]) continue;
+        if (!texts[i])
+            continue;
         tokenizer->files[i].text = rlhfi_strndup(context, texts[i], sizes[i]);
         tokenizer->files[i].bytes = sizes[i];
         if (!tokenizer->files[i].text) {
@@ -100,7 +108,8 @@ done:
 static rlhf_status load_file(rlhf_tokenizer *tokenizer, const char *directory, int which)
 {
     char *path = rlhfi_path_join(tokenizer->context, directory, file_names[which]);
-    if (!path) return rlhfi_out_of_memory(tokenizer->context);
+    if (!path)
+        return rlhfi_out_of_memory(tokenizer->context);
     rlhf_status status = RLHF_OK;
     if (which == 0 || rlhfi_path_exists(path))
         status = rlhfi_file_load(tokenizer->context, path, MAX_FILE, &tokenizer->files[which].text,
@@ -113,13 +122,15 @@ rlhf_status rlhf_tokenizer_load(rlhf_tokenizer **out, rlhf_context *context, con
 {
     rlhf_status status;
     rlhf_tokenizer *tokenizer = NULL;
-    if (out) *out = NULL;
+    if (out)
+        *out = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, out != NULL);
     RLHFI_REQUIRE(context, path != NULL);
     RLHFI_GOTO(create(&tokenizer, context));
     if (rlhfi_path_is_directory(path)) {
-        for (int i = 0; i < RLHFI_TOKENIZER_FILES; i++) RLHFI_GOTO(load_file(tokenizer, path, i));
+        for (int i = 0; i < RLHFI_TOKENIZER_FILES; i++)
+            RLHFI_GOTO(load_file(tokenizer, path, i));
         if (!tokenizer->files[1].text && tokenizer->files[2].text) { /* has the same keys for special tokens */
             tokenizer->files[1] = tokenizer->files[2];
             tokenizer->files[2].text = NULL;
@@ -141,17 +152,21 @@ done:
 
 rlhf_status rlhf_tokenizer_save(const rlhf_tokenizer *tokenizer, const char *directory)
 {
-    if (!tokenizer) return RLHF_E_INVAL;
+    if (!tokenizer)
+        return RLHF_E_INVAL;
     rlhf_context *context = tokenizer->context;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, directory != NULL);
     for (int i = 0; i < RLHFI_TOKENIZER_FILES; i++) {
-        if (!tokenizer->files[i].text) continue;
+        if (!tokenizer->files[i].text)
+            continue;
         char *path = rlhfi_path_join(context, directory, file_names[i]);
-        if (!path) return rlhfi_out_of_memory(context);
+        if (!path)
+            return rlhfi_out_of_memory(context);
         rlhf_status status = rlhfi_file_save(context, path, tokenizer->files[i].text, tokenizer->files[i].bytes);
         rlhfi_free(context, path);
-        if (status != RLHF_OK) return status;
+        if (status != RLHF_OK)
+            return status;
     }
     return RLHF_OK;
 }
@@ -161,7 +176,8 @@ rlhf_status rlhf_tokenizer_save(const rlhf_tokenizer *tokenizer, const char *dir
 static void trim_string(rlhfi_string *string)
 {
     rlhf_context *context = string->context;
-    if (string->capacity <= TRIM_BYTES && !string->failed) return;
+    if (string->capacity <= TRIM_BYTES && !string->failed)
+        return;
     rlhfi_string_free(string);
     rlhfi_string_init(string, context);
 }
@@ -176,7 +192,8 @@ static void trim_workspace(const rlhf_tokenizer *tokenizer)
         trim_string(&workspace->normal[i]);
         trim_string(&workspace->pieces[i].text);
     }
-    for (size_t i = 0; i < workspace->stage_count; i++) trim_string(&workspace->stages[i]);
+    for (size_t i = 0; i < workspace->stage_count; i++)
+        trim_string(&workspace->stages[i]);
     rlhfi_bpe_scratch_trim(&workspace->bpe, tokenizer->context);
 }
 
@@ -203,8 +220,10 @@ static rlhf_status cut(struct encoding *run, const struct rlhfi_trie *trie, cons
         const struct rlhfi_added_token *token;
         rlhfi_added_tokens_find(&run->tokenizer->added, trie, run->skip_special, text, bytes, &at, done, &start, &end,
                                 &token);
-        if (!token) break;
-        if (start > done) RLHFI_TRY(between(run, text + done, start - done, at_start && done == 0));
+        if (!token)
+            break;
+        if (start > done)
+            RLHFI_TRY(between(run, text + done, start - done, at_start && done == 0));
         RLHFI_TRY(rlhfi_ids_push(run->tokenizer->context, run->ids, &token->id, 1));
         done = end;
     }
@@ -244,11 +263,14 @@ rlhf_status rlhfi_tokenizer_encode_append(const rlhf_tokenizer *tokenizer, const
         text = cleaned->data;
         bytes = cleaned->size;
     }
-    if (framed) RLHFI_GOTO(rlhfi_ids_push(context, ids, tokenizer->frame.prefix.data, tokenizer->frame.prefix.count));
+    if (framed)
+        RLHFI_GOTO(rlhfi_ids_push(context, ids, tokenizer->frame.prefix.data, tokenizer->frame.prefix.count));
     RLHFI_GOTO(cut(&run, &tokenizer->added.raw, text, bytes, true, encode_raw));
-    if (framed) RLHFI_GOTO(rlhfi_ids_push(context, ids, tokenizer->frame.suffix.data, tokenizer->frame.suffix.count));
+    if (framed)
+        RLHFI_GOTO(rlhfi_ids_push(context, ids, tokenizer->frame.suffix.data, tokenizer->frame.suffix.count));
 done:
-    if (status != RLHF_OK) ids->count = before;
+    if (status != RLHF_OK)
+        ids->count = before;
     trim_workspace(tokenizer);
     return status;
 }
@@ -256,8 +278,10 @@ done:
 rlhf_status rlhf_tokenizer_encode(const rlhf_tokenizer *tokenizer, const char *text, size_t bytes, uint32_t flags,
                                   int32_t *ids, size_t capacity, size_t *needed)
 {
-    if (needed) *needed = 0;
-    if (!tokenizer) return RLHF_E_INVAL;
+    if (needed)
+        *needed = 0;
+    if (!tokenizer)
+        return RLHF_E_INVAL;
     rlhf_context *context = tokenizer->context;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, needed != NULL);
@@ -270,7 +294,8 @@ rlhf_status rlhf_tokenizer_encode(const rlhf_tokenizer *tokenizer, const char *t
     *needed = buffer->count;
     if (buffer->count > capacity)
         return rlhfi_fail(context, RLHF_E_RANGE, "tokenizer: %zu ids, there is room for %zu", buffer->count, capacity);
-    if (buffer->count > 0) memcpy(ids, buffer->data, buffer->count * sizeof *ids);
+    if (buffer->count > 0)
+        memcpy(ids, buffer->data, buffer->count * sizeof *ids);
     return RLHF_OK;
 }
 
@@ -280,7 +305,8 @@ rlhf_status rlhf_tokenizer_encode(const rlhf_tokenizer *tokenizer, const char *t
 static const char *decoded_spelling(const rlhf_tokenizer *tokenizer, int32_t id, size_t *bytes)
 {
     const char *text = rlhfi_vocabulary_text(&tokenizer->vocabulary, id, bytes);
-    if (!text || !(tokenizer->vocabulary.tokens[id].flags & RLHFI_TOKEN_REWRITTEN)) return text;
+    if (!text || !(tokenizer->vocabulary.tokens[id].flags & RLHFI_TOKEN_REWRITTEN))
+        return text;
     for (size_t i = 0; i < tokenizer->added.count; i++) {
         if (tokenizer->added.tokens[i].id == id) {
             *bytes = tokenizer->added.tokens[i].bytes;
@@ -309,7 +335,8 @@ static void clean_up_spaces(rlhfi_string *text, size_t from)
         }
         text->size = write;
     }
-    if (text->data) text->data[text->size] = '\0';
+    if (text->data)
+        text->data[text->size] = '\0';
 }
 
 rlhf_status rlhfi_tokenizer_decode_append(const rlhf_tokenizer *tokenizer, const int32_t *ids, size_t count,
@@ -322,8 +349,8 @@ rlhf_status rlhfi_tokenizer_decode_append(const rlhf_tokenizer *tokenizer, const
         size_t bytes;
         const char *spelling = decoded_spelling(tokenizer, ids[i], &bytes);
         if (!spelling)
-            return rlhfi_fail(tokenizer->context, RLHF_E_RANGE, "tokenizer: id %d at place %zu is no token", (int)ids[i],
-                              i);
+            return rlhfi_fail(tokenizer->context, RLHF_E_RANGE, "tokenizer: id %d at place %zu is no token",
+                              (int)ids[i], i);
         if (flags & RLHF_DECODE_SKIP_SPECIAL && tokenizer->vocabulary.tokens[ids[i]].flags & RLHFI_TOKEN_SPECIAL)
             continue;
         rlhf_status status = rlhfi_pieces_add(&pieces[0], spelling, bytes);
@@ -333,7 +360,8 @@ rlhf_status rlhfi_tokenizer_decode_append(const rlhf_tokenizer *tokenizer, const
         }
     }
     rlhf_status status = rlhfi_decode_pieces(&tokenizer->decoders, pieces, text);
-    if (status == RLHF_OK && tokenizer->clean_up_spaces) clean_up_spaces(text, from);
+    if (status == RLHF_OK && tokenizer->clean_up_spaces)
+        clean_up_spaces(text, from);
     trim_workspace(tokenizer);
     return status;
 }
@@ -341,8 +369,10 @@ rlhf_status rlhfi_tokenizer_decode_append(const rlhf_tokenizer *tokenizer, const
 rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer, const int32_t *ids, size_t count, uint32_t flags,
                                   char *text, size_t capacity, size_t *needed)
 {
-    if (needed) *needed = 0;
-    if (!tokenizer) return RLHF_E_INVAL;
+    if (needed)
+        *needed = 0;
+    if (!tokenizer)
+        return RLHF_E_INVAL;
     rlhf_context *context = tokenizer->context;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, needed != NULL);
@@ -350,13 +380,15 @@ rlhf_status rlhf_tokenizer_decode(const rlhf_tokenizer *tokenizer, const int32_t
     RLHFI_REQUIRE(context, text != NULL || capacity == 0);
     RLHFI_REQUIRE(context, (flags & ~(uint32_t)RLHF_DECODE_SKIP_SPECIAL) == 0);
     rlhfi_string *decoded = &tokenizer->workspace->decoded;
-    if (decoded->failed) trim_string(decoded);
+    if (decoded->failed)
+        trim_string(decoded);
     decoded->size = 0;
     RLHFI_TRY(rlhfi_tokenizer_decode_append(tokenizer, ids, count, flags, decoded));
     *needed = decoded->size;
     rlhf_status status = RLHF_OK;
     if (decoded->size > capacity)
-        status = rlhfi_fail(context, RLHF_E_RANGE, "tokenizer: %zu bytes, there is room for %zu", decoded->size, capacity);
+        status =
+            rlhfi_fail(context, RLHF_E_RANGE, "tokenizer: %zu bytes, there is room for %zu", decoded->size, capacity);
     else if (decoded->size > 0)
         memcpy(text, decoded->data, decoded->size);
     trim_string(decoded);
@@ -372,7 +404,8 @@ int32_t rlhf_tokenizer_vocabulary(const rlhf_tokenizer *tokenizer)
 
 int32_t rlhf_tokenizer_special(const rlhf_tokenizer *tokenizer, int32_t which)
 {
-    if (!tokenizer || which < RLHF_TOKEN_BOS || which > RLHF_TOKEN_UNKNOWN) return -1;
+    if (!tokenizer || which < RLHF_TOKEN_BOS || which > RLHF_TOKEN_UNKNOWN)
+        return -1;
     return tokenizer->special[which];
 }
 
@@ -383,10 +416,15 @@ int32_t rlhf_tokenizer_find(const rlhf_tokenizer *tokenizer, const char *token)
 
 rlhf_status rlhf_tokenizer_token(const rlhf_tokenizer *tokenizer, int32_t id, const char **token)
 {
-    if (token) *token = NULL;
-    if (!tokenizer || !token) return RLHF_E_INVAL;
+    if (token)
+        *token = NULL;
+    if (!tokenizer)
+        return RLHF_E_INVAL;
+    RLHFI_TRY(rlhfi_enter(tokenizer->context));
+    RLHFI_REQUIRE(tokenizer->context, token != NULL);
     *token = rlhfi_vocabulary_text(&tokenizer->vocabulary, id, NULL);
-    if (*token) return RLHF_OK;
+    if (*token)
+        return RLHF_OK;
     return rlhfi_fail(tokenizer->context, RLHF_E_RANGE, "tokenizer: no token has id %d", (int)id);
 }
 

@@ -26,11 +26,14 @@ static rlhf_status parse_pipeline(rlhf_tokenizer *tokenizer, const rlhfi_json *r
                           version ? version : "");
     RLHFI_TRY(parse_model(tokenizer, rlhfi_json_get(root, "model")));
     rlhf_status status = rlhfi_normalizers_parse(&tokenizer->normalizers, context, rlhfi_json_get(root, "normalizer"));
-    if (status != RLHF_OK) return rlhfi_fail_prefix(context, status, "normalizer");
+    if (status != RLHF_OK)
+        return rlhfi_fail_prefix(context, status, "normalizer");
     status = rlhfi_pretokenizers_parse(&tokenizer->pretokenizers, context, rlhfi_json_get(root, "pre_tokenizer"));
-    if (status != RLHF_OK) return rlhfi_fail_prefix(context, status, "pre_tokenizer");
+    if (status != RLHF_OK)
+        return rlhfi_fail_prefix(context, status, "pre_tokenizer");
     status = rlhfi_decoders_parse(&tokenizer->decoders, context, rlhfi_json_get(root, "decoder"));
-    if (status != RLHF_OK) return rlhfi_fail_prefix(context, status, "decoder");
+    if (status != RLHF_OK)
+        return rlhfi_fail_prefix(context, status, "decoder");
     RLHFI_TRY(rlhfi_added_tokens_parse(&tokenizer->added, &tokenizer->vocabulary, &tokenizer->normalizers,
                                        rlhfi_json_get(root, "added_tokens"),
                                        rlhfi_json_get(config, "added_tokens_decoder")));
@@ -44,10 +47,13 @@ static int32_t find_named(const rlhf_tokenizer *tokenizer, const rlhfi_json *con
     size_t bytes;
     const rlhfi_json *node = rlhfi_json_get(config, key);
     const char *text = rlhfi_json_text(node, &bytes);
-    if (!text) text = rlhfi_json_text(rlhfi_json_get(node, "content"), &bytes);
-    if (!text) return -1;
+    if (!text)
+        text = rlhfi_json_text(rlhfi_json_get(node, "content"), &bytes);
+    if (!text)
+        return -1;
     int32_t id = rlhfi_vocabulary_find(&tokenizer->vocabulary, text, bytes);
-    if (id < 0) rlhfi_log(tokenizer->context, RLHF_LOG_WARNING, "tokenizer: %s \"%.40s\" is not in the vocabulary", key, text);
+    if (id < 0)
+        rlhfi_log(tokenizer->context, RLHF_LOG_WARNING, "tokenizer: %s \"%.40s\" is not in the vocabulary", key, text);
     return id;
 }
 
@@ -56,7 +62,8 @@ static rlhf_status parse_config(rlhf_tokenizer *tokenizer, const rlhfi_json *con
     static const char *const keys[] = {NULL, "bos_token", "eos_token", "pad_token", "unk_token"};
     for (int which = RLHF_TOKEN_BOS; which <= RLHF_TOKEN_UNKNOWN; which++)
         tokenizer->special[which] = find_named(tokenizer, config, keys[which]);
-    if (tokenizer->special[RLHF_TOKEN_UNKNOWN] < 0) tokenizer->special[RLHF_TOKEN_UNKNOWN] = tokenizer->bpe.unknown;
+    if (tokenizer->special[RLHF_TOKEN_UNKNOWN] < 0)
+        tokenizer->special[RLHF_TOKEN_UNKNOWN] = tokenizer->bpe.unknown;
     RLHFI_TRY(rlhfi_json_flag(tokenizer->context, config, "clean_up_tokenization_spaces", false,
                               &tokenizer->clean_up_spaces));
     return rlhfi_frame_override(&tokenizer->frame, tokenizer->context, config, tokenizer->special[RLHF_TOKEN_BOS],
@@ -67,7 +74,8 @@ static rlhf_status make_workspace(rlhf_tokenizer *tokenizer)
 {
     rlhf_context *context = tokenizer->context;
     struct rlhfi_workspace *workspace = rlhfi_calloc(context, 1, sizeof *workspace);
-    if (!workspace) return rlhfi_out_of_memory(context);
+    if (!workspace)
+        return rlhfi_out_of_memory(context);
     tokenizer->workspace = workspace;
     rlhfi_string_init(&workspace->cleaned, context);
     rlhfi_string_init(&workspace->decoded, context);
@@ -78,8 +86,10 @@ static rlhf_status make_workspace(rlhf_tokenizer *tokenizer)
     size_t stages = 2 * tokenizer->pretokenizers.count;
     if (stages > 0) {
         workspace->stages = rlhfi_calloc(context, stages, sizeof *workspace->stages);
-        if (!workspace->stages) return rlhfi_out_of_memory(context);
-        for (size_t i = 0; i < stages; i++) rlhfi_string_init(&workspace->stages[i], context);
+        if (!workspace->stages)
+            return rlhfi_out_of_memory(context);
+        for (size_t i = 0; i < stages; i++)
+            rlhfi_string_init(&workspace->stages[i], context);
         workspace->stage_count = stages;
     }
     return rlhfi_bpe_scratch_init(&workspace->bpe, context);
@@ -92,7 +102,8 @@ rlhf_status rlhfi_tokenizer_parse(rlhf_tokenizer *tokenizer)
     rlhf_status status = RLHF_OK;
     rlhfi_json *roots[2] = {NULL, NULL};
     for (int i = 0; i < 2; i++) {
-        if (!tokenizer->files[i].text) continue;
+        if (!tokenizer->files[i].text)
+            continue;
         if (tokenizer->files[i].bytes > MAX_JSON) {
             status = rlhfi_fail(context, RLHF_E_FORMAT, "%s: %zu bytes, at most %d are read", names[i],
                                 tokenizer->files[i].bytes, MAX_JSON);

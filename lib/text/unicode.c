@@ -18,18 +18,24 @@ size_t rlhfi_utf8_sequence(const char *text, size_t left, bool *valid)
         length = 2;
     } else if (byte[0] >= 0xE0 && byte[0] <= 0xEF) {
         length = 3;
-        if (byte[0] == 0xE0) low = 0xA0;
-        if (byte[0] == 0xED) high = 0x9F;
+        if (byte[0] == 0xE0)
+            low = 0xA0;
+        if (byte[0] == 0xED)
+            high = 0x9F;
     } else if (byte[0] >= 0xF0 && byte[0] <= 0xF4) {
         length = 4;
-        if (byte[0] == 0xF0) low = 0x90;
-        if (byte[0] == 0xF4) high = 0x8F;
+        if (byte[0] == 0xF0)
+            low = 0x90;
+        if (byte[0] == 0xF4)
+            high = 0x8F;
     } else {
         return 1;
     }
-    if (left < 2 || byte[1] < low || byte[1] > high) return 1;
+    if (left < 2 || byte[1] < low || byte[1] > high)
+        return 1;
     for (size_t i = 2; i < length; i++)
-        if (i >= left || (byte[i] & 0xC0) != 0x80) return i;
+        if (i >= left || (byte[i] & 0xC0) != 0x80)
+            return i;
     *valid = true;
     return length;
 }
@@ -37,7 +43,8 @@ size_t rlhfi_utf8_sequence(const char *text, size_t left, bool *valid)
 size_t rlhfi_utf8_previous(const char *text, size_t end, uint32_t *code)
 {
     size_t start = end - 1;
-    while (start > 0 && ((unsigned char)text[start] & 0xC0) == 0x80) start--;
+    while (start > 0 && ((unsigned char)text[start] & 0xC0) == 0x80)
+        start--;
     rlhfi_utf8_next(text + start, code);
     return end - start;
 }
@@ -74,7 +81,8 @@ static void add_repaired(rlhfi_string *out, const char *text, size_t bytes, bool
         size_t length = rlhfi_utf8_sequence(text + at, bytes - at, &valid);
         if (!valid) {
             rlhfi_string_add_bytes(out, text + good, at - good);
-            for (size_t i = 0; i < (per_byte ? length : 1); i++) rlhfi_string_add(out, RLHFI_REPLACEMENT);
+            for (size_t i = 0; i < (per_byte ? length : 1); i++)
+                rlhfi_string_add(out, RLHFI_REPLACEMENT);
             good = at + length;
         }
         at += length;
@@ -97,8 +105,8 @@ void rlhfi_utf8_add_cleaned(rlhfi_string *out, const char *text, size_t bytes)
 bool rlhfi_is_space(uint32_t code)
 {
     return (code >= 0x9 && code <= 0xD) || code == 0x20 || code == 0x85 || code == 0xA0 || code == 0x1680 ||
-           (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
-           code == 0x205F || code == 0x3000;
+           (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F ||
+           code == 0x3000;
 }
 
 bool rlhfi_is_mark(uint32_t code)
@@ -157,7 +165,8 @@ static bool is_unchanged(enum rlhfi_normal_form form, const char *text, size_t b
 {
     unsigned char limit = form == RLHFI_NFC ? 0xCC : 0x80;
     for (size_t i = 0; i < bytes; i++)
-        if ((unsigned char)text[i] >= limit) return false;
+        if ((unsigned char)text[i] >= limit)
+            return false;
     return true;
 }
 
@@ -174,17 +183,22 @@ static rlhf_status sort_marks(rlhf_context *context, int32_t *marks, size_t coun
             int32_t mark = marks[i];
             uint32_t key = combining_class(mark);
             size_t at = i;
-            for (; at > 0 && combining_class(marks[at - 1]) > key; at--) marks[at] = marks[at - 1];
+            for (; at > 0 && combining_class(marks[at - 1]) > key; at--)
+                marks[at] = marks[at - 1];
             marks[at] = mark;
         }
         return RLHF_OK;
     }
     size_t start[257] = {0};
     int32_t *sorted = rlhfi_alloc_array(context, count, sizeof *sorted);
-    if (!sorted) return rlhfi_out_of_memory(context);
-    for (size_t i = 0; i < count; i++) start[(combining_class(marks[i]) & 0xFF) + 1]++;
-    for (size_t i = 1; i < 257; i++) start[i] += start[i - 1];
-    for (size_t i = 0; i < count; i++) sorted[start[combining_class(marks[i]) & 0xFF]++] = marks[i];
+    if (!sorted)
+        return rlhfi_out_of_memory(context);
+    for (size_t i = 0; i < count; i++)
+        start[(combining_class(marks[i]) & 0xFF) + 1]++;
+    for (size_t i = 1; i < 257; i++)
+        start[i] += start[i - 1];
+    for (size_t i = 0; i < count; i++)
+        sorted[start[combining_class(marks[i]) & 0xFF]++] = marks[i];
     memcpy(marks, sorted, count * sizeof *marks);
     rlhfi_free(context, sorted);
     return RLHF_OK;
@@ -194,8 +208,10 @@ static rlhf_status order_marks(rlhf_context *context, int32_t *codes, size_t cou
 {
     for (size_t at = 0; at < count;) {
         size_t end = at;
-        while (end < count && combining_class(codes[end]) != 0) end++;
-        if (end - at > 1) RLHFI_TRY(sort_marks(context, codes + at, end - at));
+        while (end < count && combining_class(codes[end]) != 0)
+            end++;
+        if (end - at > 1)
+            RLHFI_TRY(sort_marks(context, codes + at, end - at));
         at = end > at ? end : at + 1;
     }
     return RLHF_OK;
@@ -210,11 +226,13 @@ rlhf_status rlhfi_normal_form_add(rlhfi_string *out, enum rlhfi_normal_form form
     rlhf_context *context = out->context;
     rlhf_status status = RLHF_OK;
     int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
-    if (form == RLHFI_NFKC || form == RLHFI_NFKD) options |= UTF8PROC_COMPAT;
+    if (form == RLHFI_NFKC || form == RLHFI_NFKD)
+        options |= UTF8PROC_COMPAT;
 
     size_t capacity = bytes + 64, count = 0;
     int32_t *codes = rlhfi_alloc_array(context, capacity, sizeof *codes);
-    if (!codes) return rlhfi_out_of_memory(context);
+    if (!codes)
+        return rlhfi_out_of_memory(context);
     for (size_t at = 0; at < bytes;) {
         uint32_t code;
         at += rlhfi_utf8_next(text + at, &code);
@@ -239,13 +257,15 @@ rlhf_status rlhfi_normal_form_add(rlhfi_string *out, enum rlhfi_normal_form form
     if (form == RLHFI_NFC || form == RLHFI_NFKC) {
         utf8proc_ssize_t composed =
             utf8proc_normalize_utf32(codes, (utf8proc_ssize_t)count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        if (composed >= 0) count = (size_t)composed;
+        if (composed >= 0)
+            count = (size_t)composed;
     }
     for (size_t i = 0; i < count; i++) {
         char encoded[4];
         rlhfi_string_add_bytes(out, encoded, rlhfi_utf8_put((uint32_t)codes[i], encoded));
     }
-    if (out->failed) status = rlhfi_out_of_memory(context);
+    if (out->failed)
+        status = rlhfi_out_of_memory(context);
 done:
     rlhfi_free(context, codes);
     return status;

@@ -135,7 +135,7 @@ static rlhf_status files_json(rlhf_context *context, const char *directory, rlhf
 
 /* ---- saving --------------------------------------------------------------------------------------------------------------- */
 
-rlhf_status rlhfi_role_save(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory)
+rlhf_status rlhfi_run_save_role(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory)
 {
     if (trainer->value_model != NULL && role->model == trainer->value_model->model)
         return rlhf_value_model_save(trainer->value_model, directory);
@@ -147,11 +147,11 @@ rlhf_status rlhfi_role_save(rlhfi_trainer *trainer, const rlhfi_role *role, cons
 /* The first role's files lie in the checkpoint itself, so that it can be used as a model; a second one has a folder. */
 static rlhf_status write_roles(rlhfi_trainer *trainer, const char *directory)
 {
-    RLHFI_TRY(rlhfi_role_save(trainer, &trainer->state.role[0], directory));
+    RLHFI_TRY(rlhfi_run_save_role(trainer, &trainer->state.role[0], directory));
     RLHFI_TRY(rlhf_tokenizer_save(trainer->tokenizer, directory));
     for (int32_t i = 1; i < trainer->state.roles; i++) {
         char *path = rlhfi_path_join(trainer->context, directory, trainer->state.role[i].name);
-        rlhf_status status = path != NULL ? rlhfi_role_save(trainer, &trainer->state.role[i], path) : RLHF_E_NOMEM;
+        rlhf_status status = path != NULL ? rlhfi_run_save_role(trainer, &trainer->state.role[i], path) : RLHF_E_NOMEM;
         rlhfi_free(trainer->context, path);
         RLHFI_TRY(status);
     }

@@ -12,6 +12,7 @@ typedef struct iteration {
     double *reward, *advantage, *value_target; /* [tokens]; value_target NULL without a value model */
     double *loss_score;                        /* [rows] what the policy loss gets as score */
     bool grouped;                              /* rows of a prompt stay together */
+    const int64_t *order;                      /* [epochs][rows] given order of updates; NULL: shuffled */
     double kl_coef;                            /* as used; NaN if the reward has none */
 
     int64_t updates, tokens_seen;              /* over all updates */
@@ -318,6 +319,10 @@ static rlhf_status shuffle(iteration *self, uint64_t epoch, int64_t *row)
     uint64_t stream = trainer->state.step * (uint64_t)setting(trainer, "num_ppo_epochs") + epoch;
     uint64_t *order = rlhfi_arena_alloc(trainer->arena, (size_t)units + 1, sizeof *order);
 
+    if (self->order != NULL) {
+        memcpy(row, self->order + (int64_t)epoch * self->samples.rows, (size_t)self->samples.rows * sizeof *row);
+        return RLHF_OK;
+    }
     if (order == NULL)
         return RLHF_E_NOMEM;
     rlhfi_permutation((uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"), RLHFI_RANDOM_MINIBATCH, (uint32_t)stream,
@@ -434,31 +439,38 @@ static rlhf_status learn(iteration *self)
     return RLHF_OK;
 }
 
-static rlhf_status step(rlhfi_trainer *trainer)
+rlhf_status rlhfi_learn_from_samples(rlhfi_trainer *trainer, const rlhfi_samples *samples, const int64_t *order)
 {
-    int64_t samples = setting(trainer, "num_generations");
-    int64_t rows = rows_per_update(trainer) * setting(trainer, "num_mini_batches");
-    iteration self = {.trainer = trainer, .grouped = keeps_groups(trainer)};
+    iteration self = {.trainer = trainer, .samples = *samples, .grouped = keeps_groups(trainer), .order = order};
     rlhfi_objective_states before;
     rlhf_status status;
 
-    RLHFI_TRY(rlhfi_sample(trainer, rows / samples, (int32_t)samples, self.grouped || compares_groups(trainer),
-                           &self.samples));
-    if (self.samples.rows > 0) {
-        RLHFI_TRY(rlhfi_objective_states_keep(trainer, &before));
-        status = learn(&self);
-        if (status != RLHF_OK && self.updates == 0)
-            rlhfi_objective_states_restore(trainer, &before);
-        trainer->torn = status != RLHF_OK && self.updates > 0;
-        RLHFI_TRY(status);
-        if (trainer->method == RLHFI_PPO)
-            meter_ppo(&self);
-        else
-            meter_policy_gradient(&self);
-        if (!isnan(self.kl_coef) && trainer->reference != NULL)
-            rlhfi_meter_last(&trainer->state.meters, "rlhf/kl_coef", self.kl_coef);
-    }
-    rlhfi_meter_samples(trainer, &self.samples);
+    RLHFI_TRY(rlhfi_objective_states_keep(trainer, &before));
+    status = learn(&self);
+    if (status != RLHF_OK && self.updates == 0)
+        rlhfi_objective_states_restore(trainer, &before);
+    trainer->torn = trainer->torn || (status != RLHF_OK && self.updates > 0);
+    RLHFI_TRY(status);
+    if (trainer->method == RLHFI_PPO)
+        meter_ppo(&self);
+    else
+        meter_policy_gradient(&self);
+    if (!isnan(self.kl_coef) && trainer->reference != NULL)
+        rlhfi_meter_last(&trainer->state.meters, "rlhf/kl_coef", self.kl_coef);
+    return RLHF_OK;
+}
+
+static rlhf_status step(rlhfi_trainer *trainer)
+{
+    int64_t per_prompt = setting(trainer, "num_generations");
+    int64_t rows = rows_per_update(trainer) * setting(trainer, "num_mini_batches");
+    rlhfi_samples samples;
+
+    RLHFI_TRY(rlhfi_draw_samples(trainer, rows / per_prompt, (int32_t)per_prompt,
+                                 keeps_groups(trainer) || compares_groups(trainer), &samples));
+    if (samples.rows > 0)
+        RLHFI_TRY(rlhfi_learn_from_samples(trainer, &samples, NULL));
+    rlhfi_meter_samples(trainer, &samples);
     return RLHF_OK;
 }
 

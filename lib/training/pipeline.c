@@ -26,7 +26,8 @@ static bool plain_name(const char *name)
 }
 
 /* "stage:NAME" to DIRECTORY/NAME/model; other values stay. *out is always a fresh copy. */
-static rlhf_status resolve(rlhf_pipeline *pipeline, int64_t before, const char *directory, const char *value, char **out)
+static rlhf_status resolve(rlhf_pipeline *pipeline, int64_t before, const char *directory, const char *value,
+                           char **out)
 {
     rlhf_context *context = pipeline->context;
     if (strncmp(value, "stage:", 6) != 0) {
@@ -82,13 +83,16 @@ static rlhf_status read_stage(rlhf_pipeline *pipeline, const rlhfi_yaml *node, i
         status = resolve(pipeline, index, directory, key->scalar, &value);
         if (status != RLHF_OK)
             break;
-        char **own = strcmp(key->key, "scorer") == 0 ? &stage->scorer : strcmp(key->key, "gold") == 0 ? &stage->gold : NULL;
+        char **own = strcmp(key->key, "scorer") == 0 ? &stage->scorer
+                     : strcmp(key->key, "gold") == 0 ? &stage->gold
+                                                     : NULL;
         if (own != NULL) {
             *own = value;
             continue;
         }
         if (strcmp(key->key, "output_dir") == 0)
-            status = rlhfi_fail(context, RLHF_E_INVAL, "output_dir is made from the pipeline's folder and the stage's name");
+            status =
+                rlhfi_fail(context, RLHF_E_INVAL, "output_dir is made from the pipeline's folder and the stage's name");
         else
             status = rlhf_recipe_set(stage->recipe, key->key, value);
         rlhfi_free(context, value);

@@ -183,7 +183,7 @@ static rlhf_status step(rlhfi_trainer *trainer)
     rlhfi_samples samples;
     rlhf_status status;
 
-    RLHFI_TRY(rlhfi_sample(trainer, setting(trainer, "prompts_per_iteration"),
+    RLHFI_TRY(rlhfi_draw_samples(trainer, setting(trainer, "prompts_per_iteration"),
                            (int32_t)setting(trainer, "num_generations"), false, &samples));
     rlhfi_meter_samples(trainer, &samples);
     if (samples.rows == 0)

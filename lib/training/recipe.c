@@ -365,8 +365,6 @@ static rlhf_status set_all(rlhf_recipe *recipe, const rlhfi_yaml *root, const ch
     rlhf_status status = RLHF_OK;
     value *values;
 
-    if (root->kind == RLHFI_YAML_SCALAR && root->scalar[0] == '\0')
-        return RLHF_OK; /* an empty file */
     if (root->kind != RLHFI_YAML_MAPPING)
         return rlhfi_fail(recipe->context, RLHF_E_FORMAT, "%s:%lld: a recipe is a mapping of keys to values", name,
                           (long long)root->line);
@@ -395,7 +393,7 @@ rlhf_status rlhf_recipe_load(rlhf_recipe *recipe, const char *path)
     RLHFI_TRY(rlhfi_enter(recipe->context));
     RLHFI_REQUIRE(recipe->context, path != NULL);
     RLHFI_TRY(rlhfi_yaml_load(&root, recipe->context, path));
-    status = root != NULL ? set_all(recipe, root, path) : RLHF_OK;
+    status = set_all(recipe, root, path);
     rlhfi_yaml_release(recipe->context, &root);
     return status;
 }
@@ -479,10 +477,11 @@ rlhf_status rlhf_recipe_key(const char *method, int64_t index, rlhf_key_view *vi
 
     if (view == NULL || kind == RLHFI_METHODS || view->struct_size < sizeof known)
         return RLHF_E_INVAL;
-    for (; row < rlhfi_key_rows && index >= 0; row++)
-        if (works(&rlhfi_keys[row], kind) && index-- == 0)
-            break;
-    if (row == rlhfi_key_rows || index >= 0)
+    if (index < 0)
+        return RLHF_E_RANGE;
+    while (row < rlhfi_key_rows && !(works(&rlhfi_keys[row], kind) && index-- == 0))
+        row++;
+    if (row == rlhfi_key_rows)
         return RLHF_E_RANGE;
     known.struct_size = view->struct_size;
     known.type = rlhfi_keys[row].type;

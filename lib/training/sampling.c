@@ -249,7 +249,7 @@ done:
     return status;
 }
 
-rlhf_status rlhfi_sample(rlhfi_trainer *trainer, int64_t prompt_count, int32_t samples_per_prompt, bool keep_groups,
+rlhf_status rlhfi_draw_samples(rlhfi_trainer *trainer, int64_t prompt_count, int32_t samples_per_prompt, bool keep_groups,
                          rlhfi_samples *out)
 {
     rlhfi_state *state = &trainer->state;

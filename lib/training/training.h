@@ -137,7 +137,7 @@ rlhf_status rlhfi_checkpoint_find(rlhfi_trainer *trainer, char **path);
 rlhf_status rlhfi_checkpoint_check(rlhfi_trainer *trainer, const char *path);
 rlhf_status rlhfi_checkpoint_load(rlhfi_trainer *trainer, const char *path);
 /* A role's weights as a Hugging Face directory. */
-rlhf_status rlhfi_role_save(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory);
+rlhf_status rlhfi_run_save_role(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory);
 
 /* ---- trainer ---------------------------------------------------------------------------------------------------------------- */
 
@@ -162,6 +162,7 @@ struct rlhf_trainer {
     rlhf_dataset *dataset, *eval_dataset;
     rlhf_scorer *scorer, *gold_scorer;
     rlhf_objective *loss, *value_loss, *reward, *advantage; /* slots; several may hold one object */
+    bool reference_of_start;         /* the policy as it was, not one that was handed in */
     bool policy_in_memory;           /* handed in, so a resume cannot load the reference from the recipe's path */
 
     rlhfi_examples *examples, *eval_examples;
@@ -172,7 +173,6 @@ struct rlhf_trainer {
     uint64_t planned_updates;        /* optimizer steps of the whole run: the schedule's length */
 
     char *directory;                 /* NULL: nothing is written */
-    bool overwrite, resumed;
     rlhfi_arena *arena;              /* a step's arrays */
     rlhf_metrics_fn on_metrics;
     rlhf_progress_fn on_progress;
@@ -256,12 +256,16 @@ typedef struct rlhfi_samples {   /* rows that can be scored, in the trainer's ar
 rlhf_status rlhfi_prepare_prompts(rlhfi_trainer *trainer); /* examples and eval_examples: the prompts of the datasets */
 /* Draws prompts (moving the state's cursor), samples, scores; asks the reference and the value model. keep_groups: an
  * unscorable row takes its whole group along. */
-rlhf_status rlhfi_sample(rlhfi_trainer *trainer, int64_t prompts, int32_t samples_per_prompt, bool keep_groups,
+rlhf_status rlhfi_draw_samples(rlhfi_trainer *trainer, int64_t prompts, int32_t samples_per_prompt, bool keep_groups,
                          rlhfi_samples *out);
 /* reward, reward_std, completions/..., kl and what else a sample tells by itself. */
 void rlhfi_meter_samples(rlhfi_trainer *trainer, const rlhfi_samples *samples);
 double rlhfi_sum_of_differences(const rlhfi_samples *samples); /* log_prob - log_prob_ref over all tokens */
 rlhf_status rlhfi_sample_evaluate(rlhfi_trainer *trainer, rlhfi_meters *meters);
 float rlhfi_inverse_temperature(const rlhfi_trainer *trainer); /* of sampling and training alike */
+
+/* on_policy.c: rewards, advantages and all updates of an iteration. order NULL: rows are shuffled for each epoch; else
+ * [num_ppo_epochs][rows], for replays of recorded runs. */
+rlhf_status rlhfi_learn_from_samples(rlhfi_trainer *trainer, const rlhfi_samples *samples, const int64_t *order);
 
 #endif

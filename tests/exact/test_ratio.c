@@ -5,7 +5,7 @@
 
 #include "generation/generation.h"
 
-enum { PROMPTS = 6, SAMPLES = 3, LONGEST = 7, NEW_TOKENS = 40 };
+enum { PROMPTS = 4, SAMPLES = 3, LONGEST = 7, NEW_TOKENS = 24 };
 
 struct setting {
     int32_t batch_size, threads, use_blis;
@@ -95,29 +95,38 @@ static void sample_and_check(const char *directory, const struct setting *settin
     rlhf_context_release(&context);
 }
 
+/* Plain C computes each fused operation by itself, which is slow: two halves of its settings are enough. */
+static bool left_out(const struct setting *setting)
+{
+    return setting->cpu_mask == 0 && (setting->threads == 1) != (setting->use_blis == (setting->batch_size > 1));
+}
+
 static void check_model(const char *directory)
 {
-    static const int32_t batch_sizes[] = {64, 1, 3}, threads[] = {1, 2};
-    static const uint32_t masks[] = {0, RLHF_CPU_AVX2, RLHF_CPU_AVX2 | RLHF_CPU_AVX512};
+    static const int32_t batch_sizes[] = {64, 1};
+    static const uint32_t masks[] = {RLHF_CPU_AVX2 | RLHF_CPU_AVX512, RLHF_CPU_AVX2, 0};
     char first[65] = "", hex[65];
     int settings = 0;
 
     if (!rlhfi_path_exists(directory))
         SKIP("no %s", directory);
     for (size_t b = 0; b < sizeof batch_sizes / sizeof *batch_sizes; b++)
-        for (size_t t = 0; t < sizeof threads / sizeof *threads; t++)
-            for (size_t m = 0; m < sizeof masks / sizeof *masks; m++)
+        for (size_t m = 0; m < sizeof masks / sizeof *masks; m++)
+            for (int32_t threads = 1; threads <= 2; threads++)
                 for (int32_t blis = 0; blis <= 1; blis++) {
-                    struct setting setting = {batch_sizes[b], threads[t], blis, masks[m]};
+                    struct setting setting = {batch_sizes[b], threads, blis, masks[m]};
 
+                    if (left_out(&setting))
+                        continue;
                     sample_and_check(directory, &setting, hex);
                     if (settings++ == 0)
                         memcpy(first, hex, sizeof first);
                     if (strcmp(first, hex) != 0)
                         fail_msg("other results with batch size %d, %d threads, cpu mask %u, BLIS %d",
-                                 (int)setting.batch_size, (int)setting.threads, (unsigned)setting.cpu_mask, (int)blis);
+                                 (int)setting.batch_size, (int)threads, (unsigned)setting.cpu_mask, (int)blis);
                 }
-    print_message("%s: %d settings, one result: %.16s\n", directory, settings, first);
+    print_message("%d settings, one result: %.16s\n", settings, first);
+    assert_true(settings == 20);
 }
 
 static void ratio_is_one_gpt2(void **state)

@@ -24,7 +24,7 @@ static inline void check_ok(rlhf_status status)
     fail_msg("%s: %s", rlhf_status_name(status), error);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 static inline const rlhfi_json *need(const rlhfi_json *object, const char *key)
 {
@@ -78,7 +78,7 @@ static inline int64_t numbers_at(const rlhfi_json *object, const char *key, doub
     return count;
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 /* A padded batch without its padding: row[i], column[i] tell where token i stood. */
 struct ragged {
@@ -131,7 +131,7 @@ static inline void pick(const struct ragged *ragged, const rlhfi_json *object, c
         out[i] = number_of(entry(ragged, array, i));
 }
 
-/* ---- comparisons: 1e-9 relative, of the largest number of an array ----------------------------------------------------------- */
+/* ---- comparisons: 1e-9 relative, of the largest number of an array ----------------------------------------------- */
 
 static inline void check_number(const char *what, double got, double wanted)
 {
@@ -150,7 +150,8 @@ static inline void check_numbers(const char *what, const double *got, const doub
             fail_msg("%s[%lld]: %.17g, expected %.17g", what, (long long)i, got[i], wanted[i]);
 }
 
-static inline void check_picked(const struct ragged *ragged, const rlhfi_json *object, const char *key, const double *got)
+static inline void check_picked(const struct ragged *ragged, const rlhfi_json *object, const char *key,
+                                const double *got)
 {
     double wanted[MOST_NUMBERS];
 
@@ -158,7 +159,7 @@ static inline void check_picked(const struct ragged *ragged, const rlhfi_json *o
     check_numbers(key, got, wanted, ragged->count);
 }
 
-/* ---- objectives --------------------------------------------------------------------------------------------------------------- */
+/* ---- objectives -------------------------------------------------------------------------------------------------- */
 
 #define SIZED(type, ...) (type){.struct_size = sizeof(type), __VA_ARGS__}
 

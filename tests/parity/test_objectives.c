@@ -1,8 +1,8 @@
-/* Every case of golden/objectives: losses and gradients of the built-in objectives against TRL, transformers and autograd
- * in float64. Each case is a test; what this version does not have is skipped by name. */
+/* Every case of golden/objectives: losses and gradients of the built-in objectives against TRL, transformers and
+ * autograd in float64. Each case is a test; what this version does not have is skipped by name. */
 #include "objective_fixtures.h"
 
-/* ---- sft_tokens.json ---------------------------------------------------------------------------------------------------- */
+/* ---- sft_tokens.json --------------------------------------------------------------------------------------------- */
 
 static void test_sft_case(void **state)
 {
@@ -99,7 +99,7 @@ static void test_whitening(void **state)
     }
 }
 
-/* ---- reward.json ---------------------------------------------------------------------------------------------------------- */
+/* ---- reward.json ------------------------------------------------------------------------------------------------- */
 
 static void test_reward_case(void **state)
 {
@@ -127,7 +127,8 @@ static void test_reward_case(void **state)
     rlhf_objective_release(&objective);
 }
 
-/* K ranked answers as their K(K-1)/2 pairs, in one call with one denominator. With K = 2 every ranking loss is this one. */
+/* K ranked answers as their K(K-1)/2 pairs, in one call with one denominator. With K = 2 every ranking loss is this
+ * one. */
 static void check_ranking(const rlhfi_json *ranking, const char *form)
 {
     const rlhfi_json *rows = need(ranking, "scores_in_rank_order"), *expected = need(ranking, form);
@@ -184,7 +185,7 @@ static void test_ranking_pick_first(void **state)
     check_ranking(*state, "pick_first_of_k");
 }
 
-/* ---- ppo.json --------------------------------------------------------------------------------------------------------------- */
+/* ---- ppo.json ---------------------------------------------------------------------------------------------------- */
 
 /* The first half of a case: rewards, advantages, returns. Leaves whitened advantages and returns for the losses. */
 static void check_rollout(const rlhfi_json *test, const struct ragged *ragged, double *advantage, double *target)
@@ -307,7 +308,7 @@ static void test_adaptive_kl(void **state)
     rlhf_objective_release(&objective);
 }
 
-/* ---- pairwise.json ------------------------------------------------------------------------------------------------------------ */
+/* ---- pairwise.json ----------------------------------------------------------------------------------------------- */
 
 /* Each sequence becomes a response of three tokens; rows 2i and 2i+1 are pair i. */
 static void spread_sequences(const rlhfi_json *object, const char *key, double *tokens)
@@ -384,7 +385,7 @@ static void test_pairwise_rebel(void **state)
     check_pairwise(*state, 1, "rebel", 2 * number_at(need(*state, "parameters"), "beta"));
 }
 
-/* ---- rloo_reinforce.json: REINFORCE -------------------------------------------------------------------------------------------- */
+/* ---- rloo_reinforce.json: REINFORCE ------------------------------------------------------------------------------ */
 
 /* Advantages of the case's rewards with that objective, then loss and gradient. */
 static void check_reinforce(const rlhfi_json *expected, rlhf_objective *objective, const struct ragged *ragged,
@@ -490,7 +491,7 @@ static void test_reinforce_plus_plus(void **state)
     rlhf_objective_release(&objective);
 }
 
-/* ---- discovery ------------------------------------------------------------------------------------------------------------------ */
+/* ---- discovery --------------------------------------------------------------------------------------------------- */
 
 static void test_later(void **state)
 {

@@ -1,10 +1,11 @@
 /* Every string of the tokenizer fixtures, both ways and exactly: golden/tokenizers (whatever index.json lists),
- * shared/data/tokenizers/golden, the vectors of formats.md 4.13, the ids of stories260K. A file whose tokenizer cannot be
- * made here is skipped by name. */
+ * shared/data/tokenizers/golden, the vectors of formats.md 4.13, the ids of stories260K. A file whose tokenizer cannot
+ * be made here is skipped by name. */
 #include "text/text.h"
 #include "tokenizer_sources.h"
 
-/* ---- tokenizers by source ----------------------------------------------------------------------------------------- */
+/* ---- tokenizers by source -----------------------------------------------------------------------------------------
+ */
 
 static rlhf_context *make_context(void)
 {
@@ -20,8 +21,9 @@ static rlhf_tokenizer *from_string(rlhf_context *context, rlhfi_string *json, co
 {
     rlhf_tokenizer *tokenizer;
     assert_false(json->failed);
-    check_ok(context, rlhf_tokenizer_create(&tokenizer, context, json->data, json->size, config,
-                                            config ? strlen(config) : 0), "create");
+    check_ok(context,
+             rlhf_tokenizer_create(&tokenizer, context, json->data, json->size, config, config ? strlen(config) : 0),
+             "create");
     rlhfi_string_free(json);
     return tokenizer;
 }
@@ -62,8 +64,9 @@ static rlhf_tokenizer *make_llama2(rlhf_context *context, bool with_special)
     assert_int_equal(sentencepiece_json(context, &json, &pieces, with_special, false), 61249);
     free(pieces.items);
     free(model);
-    return from_string(context, &json, "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"unk_token\":\"<unk>\","
-                                       "\"add_bos_token\":true,\"add_eos_token\":true}");
+    return from_string(context, &json,
+                       "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"unk_token\":\"<unk>\","
+                       "\"add_bos_token\":true,\"add_eos_token\":true}");
 }
 
 /* From a vocabulary-only GGUF file of golden/tokenizers. */
@@ -86,7 +89,8 @@ static rlhf_tokenizer *make_gguf(rlhf_context *context, const char *name)
     return from_string(context, &json, NULL);
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------------------------- */
+/* ---- comparing ----------------------------------------------------------------------------------------------------
+ */
 
 static void show(const char *name, size_t line, const char *what, const char *text, size_t bytes)
 {
@@ -95,10 +99,12 @@ static void show(const char *name, size_t line, const char *what, const char *te
 
 static bool same_ids(const rlhfi_json *expected, const rlhfi_ids *ids)
 {
-    if (rlhfi_json_size(expected) != ids->count) return false;
+    if (rlhfi_json_size(expected) != ids->count)
+        return false;
     for (size_t i = 0; i < ids->count; i++) {
         int64_t id;
-        if (!rlhfi_json_integer(rlhfi_json_at(expected, i), &id) || id != ids->data[i]) return false;
+        if (!rlhfi_json_integer(rlhfi_json_at(expected, i), &id) || id != ids->data[i])
+            return false;
     }
     return true;
 }
@@ -171,7 +177,8 @@ static void check_file(rlhf_context *context, const rlhf_tokenizer *tokenizer, c
     rlhfi_ids ids = {0};
     while (next_line(&at, text + bytes, &line, &size)) {
         rlhfi_json *row;
-        if (size == 0) continue;
+        if (size == 0)
+            continue;
         check_ok(context, rlhfi_json_parse(&row, context, line, size, name), name);
         differences += check_string(context, tokenizer, name, ++count, row, checks, &ids);
         rlhfi_json_release(&row);
@@ -180,10 +187,12 @@ static void check_file(rlhf_context *context, const rlhf_tokenizer *tokenizer, c
     free(text);
     assert_true(count > 0);
     print_message("%s: %zu strings\n", name, count);
-    if (differences > 0) fail_msg("%s: %zu differences", name, differences);
+    if (differences > 0)
+        fail_msg("%s: %zu differences", name, differences);
 }
 
-/* ---- golden/tokenizers ---------------------------------------------------------------------------------------------- */
+/* ---- golden/tokenizers ----------------------------------------------------------------------------------------------
+ */
 
 static void check_golden(void **state)
 {
@@ -218,7 +227,8 @@ static void check_golden(void **state)
     rlhf_context_release(&context);
 }
 
-/* ---- shared/data/tokenizers/golden ---------------------------------------------------------------------------------- */
+/* ---- shared/data/tokenizers/golden ----------------------------------------------------------------------------------
+ */
 
 static void check_shared(void **state)
 {
@@ -252,10 +262,10 @@ static void check_llama_cpp(void **state)
     else if (strcmp(name, "llama-spm") == 0)
         tokenizer = make_llama2(context, false);
     else
-        tokenizer = from_json_file(context,
-                                   shared_path(strcmp(name, "qwen2") == 0 ? "data/tokenizers/qwen3/tokenizer.json.gz"
-                                                                          : "data/tokenizers/llama3/tokenizer.json.gz",
-                                               path));
+        tokenizer =
+            from_json_file(context, shared_path(strcmp(name, "qwen2") == 0 ? "data/tokenizers/qwen3/tokenizer.json.gz"
+                                                                           : "data/tokenizers/llama3/tokenizer.json.gz",
+                                                path));
     size_t input_bytes = 0, output_bytes = 0, size, count = 0;
     char *input = need_text(shared_path("data/tokenizers/golden/llama_cpp.inp.gz", path), &input_bytes);
     snprintf(relative, sizeof relative, "data/tokenizers/golden/%s.out.gz", name);
@@ -271,7 +281,8 @@ static void check_llama_cpp(void **state)
                 show(name, count, "ids", text, bytes);
                 fail();
             }
-        while (at < line + size) assert_true(*at == ' ' && at++);
+        while (at < line + size)
+            assert_true(*at == ' ' && at++);
         text = end ? end + strlen(separator) : NULL;
         count++;
     }
@@ -283,7 +294,8 @@ static void check_llama_cpp(void **state)
     rlhf_context_release(&context);
 }
 
-/* ---- formats.md 4.13 ------------------------------------------------------------------------------------------------ */
+/* ---- formats.md 4.13 ------------------------------------------------------------------------------------------------
+ */
 
 struct vector {
     const char *text, *gpt2, *llama2, *llama3;
@@ -296,8 +308,8 @@ static const struct vector vectors[] = {
     {"  leading spaces", "220 3756 9029", "259 8236 8162", "220 6522 12908"},
     {"tabs\tand\nnewlines\n\n\nend", "8658 82 197 392 198 3605 6615 628 198 437",
      "18859 12 392 13 1482 9012 13 13 13 355", "32093 53577 198 943 8128 1432 408"},
-    {"I'LL we'Ve don't", "40 6 3069 356 6 26979 836 470",
-     "306 29915 2208 591 29915 29963 29872 1016 29915 29873", "40 6 4178 584 6 43712 1541 956"},
+    {"I'LL we'Ve don't", "40 6 3069 356 6 26979 836 470", "306 29915 2208 591 29915 29963 29872 1016 29915 29873",
+     "40 6 4178 584 6 43712 1541 956"},
     {"\u4F60\u597D\uFF0C\u4E16\u754C", "19526 254 25001 121 171 120 234 10310 244 45911 234",
      "29871 30919 31076 30214 30793 30967", "57668 53901 3922 102616"},
     {"a  b   c    d", "64 220 275 220 220 269 220 220 220 288", "263 29871 289 259 274 1678 270",
@@ -314,7 +326,8 @@ static void check_vector(rlhf_context *context, const rlhf_tokenizer *tokenizer,
     rlhfi_string spelled;
     rlhfi_string_init(&spelled, context);
     encode(context, tokenizer, text, strlen(text), 0, ids);
-    for (size_t i = 0; i < ids->count; i++) rlhfi_string_add_format(&spelled, i ? " %d" : "%d", (int)ids->data[i]);
+    for (size_t i = 0; i < ids->count; i++)
+        rlhfi_string_add_format(&spelled, i ? " %d" : "%d", (int)ids->data[i]);
     assert_string_equal(spelled.data, expected);
     rlhfi_string_free(&spelled);
 }
@@ -341,7 +354,8 @@ static void check_vectors(void **state)
     rlhf_context_release(&context);
 }
 
-/* ---- stories260K ---------------------------------------------------------------------------------------------------- */
+/* ---- stories260K ----------------------------------------------------------------------------------------------------
+ */
 
 static void check_stories(void **state)
 {
@@ -364,7 +378,8 @@ static void check_stories(void **state)
         assert_non_null(end);
         encode(context, tokenizer, story, (size_t)(end - story), RLHF_ENCODE_SPECIAL, &ids);
         const rlhfi_json *wanted = rlhfi_json_get(rlhfi_json_at(sequences, i), "ids");
-        if (ids.count > rlhfi_json_size(wanted)) ids.count = rlhfi_json_size(wanted);
+        if (ids.count > rlhfi_json_size(wanted))
+            ids.count = rlhfi_json_size(wanted);
         assert_true(same_ids(wanted, &ids));
         story = end + strlen(separator);
     }
@@ -379,14 +394,16 @@ static void check_stories(void **state)
     rlhf_context_release(&context);
 }
 
-/* ---- which tests there are ------------------------------------------------------------------------------------------ */
+/* ---- which tests there are ------------------------------------------------------------------------------------------
+ */
 
 enum { MAX_TESTS = 64 };
 
 static void add_test(struct CMUnitTest *tests, size_t *count, const char *name, CMUnitTestFunction function,
                      const char *argument)
 {
-    if (*count < MAX_TESTS) tests[(*count)++] = (struct CMUnitTest){name, function, NULL, NULL, (void *)(uintptr_t)argument};
+    if (*count < MAX_TESTS)
+        tests[(*count)++] = (struct CMUnitTest){name, function, NULL, NULL, (void *)(uintptr_t)argument};
 }
 
 static void check_index_is_there(void **state)
@@ -409,14 +426,17 @@ int main(void)
     if (text) {
         const char *name;
         const rlhfi_json *value;
-        if (rlhfi_json_parse(&index, context, text, bytes, "index.json") != RLHF_OK) return 1;
+        if (rlhfi_json_parse(&index, context, text, bytes, "index.json") != RLHF_OK)
+            return 1;
         for (void *i = NULL; rlhfi_json_next(rlhfi_json_get(index, "files"), &i, &name, &value);)
             add_test(tests, &count, name, check_golden, name);
     } else {
         add_test(tests, &count, "golden", check_index_is_there, NULL);
     }
-    for (size_t i = 0; i < 4; i++) add_test(tests, &count, shared[i], check_shared, shared[i]);
-    for (size_t i = 0; i < 4; i++) add_test(tests, &count, llama_cpp[i], check_llama_cpp, llama_cpp[i]);
+    for (size_t i = 0; i < 4; i++)
+        add_test(tests, &count, shared[i], check_shared, shared[i]);
+    for (size_t i = 0; i < 4; i++)
+        add_test(tests, &count, llama_cpp[i], check_llama_cpp, llama_cpp[i]);
     add_test(tests, &count, "vectors", check_vectors, NULL);
     add_test(tests, &count, "stories260K", check_stories, NULL);
     /* cmocka's macro wants an array; its function takes any number. */

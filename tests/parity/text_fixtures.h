@@ -27,7 +27,8 @@ static inline const char *fixture_root(const char *variable, const char *below, 
 static inline const char *golden_path(const char *name, char out[4096])
 {
     char root[4096];
-    if (snprintf(out, 4096, "%s/%s", fixture_root("RLHF_GOLDEN", "shared/golden", root), name) >= 4096) fail();
+    if (snprintf(out, 4096, "%s/%s", fixture_root("RLHF_GOLDEN", "shared/golden", root), name) >= 4096)
+        fail();
     return out;
 }
 
@@ -35,7 +36,8 @@ static inline const char *golden_path(const char *name, char out[4096])
 static inline const char *shared_path(const char *name, char out[4096])
 {
     char root[4096];
-    if (snprintf(out, 4096, "%s/%s", fixture_root("RLHF_SHARED", "shared", root), name) >= 4096) fail();
+    if (snprintf(out, 4096, "%s/%s", fixture_root("RLHF_SHARED", "shared", root), name) >= 4096)
+        fail();
     return out;
 }
 
@@ -43,15 +45,20 @@ static inline const char *shared_path(const char *name, char out[4096])
 static inline char *load_text(const char *path, size_t *bytes)
 {
     gzFile file = gzopen(path, "rb");
-    if (!file) return NULL;
+    if (!file)
+        return NULL;
     size_t capacity = 1 << 16, size = 0;
     char *text = malloc(capacity);
     for (;;) {
-        if (capacity - size < 2) text = realloc(text, capacity *= 2);
-        if (!text) fail_msg("out of memory");
+        if (capacity - size < 2)
+            text = realloc(text, capacity *= 2);
+        if (!text)
+            fail_msg("out of memory");
         int got = gzread(file, text + size, (unsigned)(capacity - size - 1));
-        if (got < 0) fail_msg("%s: cannot be read", path);
-        if (got == 0) break;
+        if (got < 0)
+            fail_msg("%s: cannot be read", path);
+        if (got == 0)
+            break;
         size += (size_t)got;
     }
     gzclose(file);
@@ -70,14 +77,16 @@ static inline char *load_text(const char *path, size_t *bytes)
 static inline char *need_text(const char *path, size_t *bytes)
 {
     char *text = load_text(path, bytes);
-    if (!text) SKIP("%s is not there", path);
+    if (!text)
+        SKIP("%s is not there", path);
     return text;
 }
 
 static inline void check_ok(rlhf_context *context, rlhf_status status, const char *what)
 {
     char error[512];
-    if (status == RLHF_OK) return;
+    if (status == RLHF_OK)
+        return;
     rlhf_context_error(context, error, sizeof error);
     fail_msg("%s: %s: %s", what, rlhf_status_name(status), error);
 }
@@ -85,7 +94,8 @@ static inline void check_ok(rlhf_context *context, rlhf_status status, const cha
 /* The next line of *text, which is moved behind it; false at the end. */
 static inline bool next_line(char **text, const char *end, char **line, size_t *bytes)
 {
-    if (*text >= end) return false;
+    if (*text >= end)
+        return false;
     char *newline = memchr(*text, '\n', (size_t)(end - *text));
     *line = *text;
     *bytes = (size_t)((newline ? newline : end) - *text);

@@ -10,8 +10,10 @@ static inline void add_added_token(rlhfi_string *out, const char *content, int64
 {
     rlhfi_string_add_format(out, "%s{\"id\":%lld,\"content\":", first ? "" : ",", (long long)id);
     rlhfi_string_add_json(out, content, strlen(content));
-    rlhfi_string_add_format(out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":%s,\"normalized\":false,"
-                                 "\"special\":%s}", rstrip ? "true" : "false", special ? "true" : "false");
+    rlhfi_string_add_format(out,
+                            ",\"single_word\":false,\"lstrip\":false,\"rstrip\":%s,\"normalized\":false,"
+                            "\"special\":%s}",
+                            rstrip ? "true" : "false", special ? "true" : "false");
 }
 
 static const char gpt2_components[] =
@@ -35,13 +37,16 @@ static inline void gpt2_json(rlhfi_string *out, const char *encoder, char *merge
     size_t bytes;
     bool first = true;
     rlhfi_string_add(out, "{\"version\":\"1.0\",\"added_tokens\":[");
-    if (with_eos) add_added_token(out, "<|endoftext|>", 50256, true, false, true);
+    if (with_eos)
+        add_added_token(out, "<|endoftext|>", 50256, true, false, true);
     rlhfi_string_add_format(out, "],%s\"model\":{\"type\":\"BPE\",\"vocab\":", gpt2_components);
     rlhfi_string_add(out, encoder);
     rlhfi_string_add(out, ",\"merges\":[");
     while (next_line(&merges, end, &line, &bytes)) {
-        if (bytes == 0) continue;
-        if (!first) rlhfi_string_add(out, ",");
+        if (bytes == 0)
+            continue;
+        if (!first)
+            rlhfi_string_add(out, ",");
         rlhfi_string_add_json(out, line, bytes);
         first = false;
     }
@@ -67,7 +72,8 @@ static inline uint64_t read_varint(const uint8_t **at, const uint8_t *end)
     for (int shift = 0; *at < end && shift < 64; shift += 7) {
         uint8_t byte = *(*at)++;
         value |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte < 0x80) return value;
+        if (byte < 0x80)
+            return value;
     }
     fail_msg("bad varint");
     return 0;
@@ -95,7 +101,8 @@ static inline unsigned read_field(const uint8_t **at, const uint8_t *end, uint64
         *value = 4;
         *at += 4;
     }
-    if (*at > end) fail_msg("message cut off");
+    if (*at > end)
+        fail_msg("message cut off");
     return (unsigned)(key >> 3);
 }
 
@@ -106,7 +113,8 @@ static inline struct pieces read_sentencepiece(const char *model, size_t bytes)
     const uint8_t *at = (const uint8_t *)model, *end = at + bytes, *body, *inner;
     uint64_t size, value;
     while (at < end) {
-        if (read_field(&at, end, &size, &body) != 1) continue;
+        if (read_field(&at, end, &size, &body) != 1)
+            continue;
         struct piece *piece = &pieces.items[pieces.count++];
         piece->type = 1;
         for (inner = body; inner < body + size;) {
@@ -135,16 +143,20 @@ struct derived_merge {
 static inline int compare_merges(const void *a, const void *b)
 {
     const struct derived_merge *x = a, *y = b;
-    if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    if (x->left_characters != y->left_characters) return x->left_characters > y->left_characters ? -1 : 1;
-    if (x->right_characters != y->right_characters) return x->right_characters > y->right_characters ? -1 : 1;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    if (x->left_characters != y->left_characters)
+        return x->left_characters > y->left_characters ? -1 : 1;
+    if (x->right_characters != y->right_characters)
+        return x->right_characters > y->right_characters ? -1 : 1;
     return x->serial < y->serial ? -1 : x->serial > y->serial;
 }
 
 static inline size_t count_characters(const char *text, size_t bytes)
 {
     size_t count = 0;
-    for (size_t i = 0; i < bytes; i++) count += ((unsigned char)text[i] & 0xC0) != 0x80;
+    for (size_t i = 0; i < bytes; i++)
+        count += ((unsigned char)text[i] & 0xC0) != 0x80;
     return count;
 }
 
@@ -161,15 +173,22 @@ static inline size_t add_derived_merges(rlhf_context *context, rlhfi_string *out
         const struct piece *piece = &pieces->items[i];
         for (size_t cut = 1; cut < piece->bytes; cut++) {
             int32_t id;
-            if (((unsigned char)piece->text[cut] & 0xC0) == 0x80) continue;
+            if (((unsigned char)piece->text[cut] & 0xC0) == 0x80)
+                continue;
             if (!rlhfi_table_get(ids, piece->text, cut, &id) ||
                 !rlhfi_table_get(ids, piece->text + cut, piece->bytes - cut, &id))
                 continue;
-            if (count == capacity) merges = realloc(merges, (capacity *= 2) * sizeof *merges);
-            if (!merges) fail_msg("out of memory");
-            merges[count] = (struct derived_merge){piece->text, cut, piece->bytes - cut, piece->score,
+            if (count == capacity)
+                merges = realloc(merges, (capacity *= 2) * sizeof *merges);
+            if (!merges)
+                fail_msg("out of memory");
+            merges[count] = (struct derived_merge){piece->text,
+                                                   cut,
+                                                   piece->bytes - cut,
+                                                   piece->score,
                                                    count_characters(piece->text, cut),
-                                                   count_characters(piece->text + cut, piece->bytes - cut), count};
+                                                   count_characters(piece->text + cut, piece->bytes - cut),
+                                                   count};
             count++;
         }
     }
@@ -196,18 +215,22 @@ static inline size_t sentencepiece_json(rlhf_context *context, rlhfi_string *out
     rlhfi_string_add(out, "{\"version\":\"1.0\",\"added_tokens\":[");
     for (size_t i = 0; with_special && i < pieces->count; i++) {
         const struct piece *piece = &pieces->items[i];
-        if (piece->type == 1 || piece->type == 6) continue;
+        if (piece->type == 1 || piece->type == 6)
+            continue;
         char name[256];
         snprintf(name, sizeof name, "%.*s", (int)piece->bytes, piece->text);
-        bool rstrip = phi3 && strcmp(name, "<unk>") != 0 && strcmp(name, "<s>") != 0 &&
-                      strcmp(name, "<|endoftext|>") != 0;
+        bool rstrip =
+            phi3 && strcmp(name, "<unk>") != 0 && strcmp(name, "<s>") != 0 && strcmp(name, "<|endoftext|>") != 0;
         add_added_token(out, name, (int64_t)i, piece->type != 4, rstrip, first);
         first = false;
     }
-    rlhfi_string_add_format(out, "],%s\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,"
-                                 "\"byte_fallback\":true,\"vocab\":{", llama_components);
+    rlhfi_string_add_format(out,
+                            "],%s\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,"
+                            "\"byte_fallback\":true,\"vocab\":{",
+                            llama_components);
     for (size_t i = 0; i < pieces->count; i++) {
-        if (i > 0) rlhfi_string_add(out, ",");
+        if (i > 0)
+            rlhfi_string_add(out, ",");
         rlhfi_string_add_json(out, pieces->items[i].text, pieces->items[i].bytes);
         rlhfi_string_add_format(out, ":%zu", i);
     }
@@ -220,9 +243,9 @@ static inline size_t sentencepiece_json(rlhf_context *context, rlhfi_string *out
 /* ---- GGUF ------------------------------------------------------------------------------------------------------- */
 
 struct gguf_vocabulary {
-    bool byte_level;        /* tokenizer.ggml.model is gpt2 */
-    struct pieces pieces;   /* with scores, if the file has them */
-    struct piece *merges;   /* as texts "a b" */
+    bool byte_level;      /* tokenizer.ggml.model is gpt2 */
+    struct pieces pieces; /* with scores, if the file has them */
+    struct piece *merges; /* as texts "a b" */
     size_t merge_count;
 };
 
@@ -260,8 +283,10 @@ static inline void take_array(const uint8_t **at, const struct piece *key, struc
             take_string(at, &items[i]);
         else
             *at += sizes[type];
-        if (key_is(key, "tokenizer.ggml.scores")) memcpy(&out->pieces.items[i].score, value, 4);
-        if (key_is(key, "tokenizer.ggml.token_type")) memcpy(&out->pieces.items[i].type, value, 4);
+        if (key_is(key, "tokenizer.ggml.scores"))
+            memcpy(&out->pieces.items[i].score, value, 4);
+        if (key_is(key, "tokenizer.ggml.token_type"))
+            memcpy(&out->pieces.items[i].type, value, 4);
     }
     if (tokens) {
         out->pieces = (struct pieces){items, count};
@@ -287,7 +312,8 @@ static inline struct gguf_vocabulary read_gguf(const char *file)
             take_array(&at, &key, &out);
         } else if (type == 8) {
             take_string(&at, &value);
-            if (key_is(&key, "tokenizer.ggml.model")) out.byte_level = key_is(&value, "gpt2");
+            if (key_is(&key, "tokenizer.ggml.model"))
+                out.byte_level = key_is(&value, "gpt2");
         } else {
             at += sizes[type];
         }
@@ -299,7 +325,8 @@ static inline struct gguf_vocabulary read_gguf(const char *file)
 static const char llama_cpp_default_components[] =
     "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\\\\p{P}\\\\$\\\\+<=>\\\\^~\\\\|]+\"},\"behavior\":\"Isolated\"},"
-    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+"
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| "
+    "?[^\\\\s\\\\p{L}\\\\p{N}]+"
     "|\\\\s+(?!\\\\S)\"},\"behavior\":\"Isolated\"},"
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{N}+\"},\"behavior\":\"Isolated\"},"
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[0-9][0-9][0-9]\"},\"behavior\":\"Isolated\"},"
@@ -313,7 +340,8 @@ static inline void gguf_byte_level_json(rlhfi_string *out, const struct gguf_voc
     rlhfi_string_add(out, "{\"version\":\"1.0\",\"added_tokens\":[");
     for (size_t i = 0; i < vocabulary->pieces.count; i++) {
         const struct piece *piece = &vocabulary->pieces.items[i];
-        if (piece->type == 1) continue;
+        if (piece->type == 1)
+            continue;
         char name[256];
         snprintf(name, sizeof name, "%.*s", (int)piece->bytes, piece->text);
         add_added_token(out, name, (int64_t)i, piece->type != 4, false, first);
@@ -321,13 +349,15 @@ static inline void gguf_byte_level_json(rlhfi_string *out, const struct gguf_voc
     }
     rlhfi_string_add_format(out, "],%s\"model\":{\"type\":\"BPE\",\"vocab\":{", llama_cpp_default_components);
     for (size_t i = 0; i < vocabulary->pieces.count; i++) {
-        if (i > 0) rlhfi_string_add(out, ",");
+        if (i > 0)
+            rlhfi_string_add(out, ",");
         rlhfi_string_add_json(out, vocabulary->pieces.items[i].text, vocabulary->pieces.items[i].bytes);
         rlhfi_string_add_format(out, ":%zu", i);
     }
     rlhfi_string_add(out, "},\"merges\":[");
     for (size_t i = 0; i < vocabulary->merge_count; i++) {
-        if (i > 0) rlhfi_string_add(out, ",");
+        if (i > 0)
+            rlhfi_string_add(out, ",");
         rlhfi_string_add_json(out, vocabulary->merges[i].text, vocabulary->merges[i].bytes);
     }
     rlhfi_string_add(out, "]}}");

@@ -28,6 +28,8 @@ static inline void *counter_alloc(void *user_data, size_t size, size_t alignment
     struct counter *counter = user_data;
     void *pointer;
 
+    assert_int_equal(alignment, 64);
+    assert_int_equal(size % alignment, 0);
     counter->calls++;
     if (counter->fail_at > 0 && counter->calls >= counter->fail_at)
         return NULL;

@@ -116,12 +116,13 @@ static void links_and_rights(void **state)
 /* A disk that is full after some bytes, played by a limit on the size of files. */
 static void a_full_disk(void **state)
 {
-    static const char text[200000];
+    static char text[200000];
     struct rlimit before, limit;
     rlhfi_writer *writer;
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
 
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    memset(text, 'x', sizeof text);
     limit = before;
     limit.rlim_cur = 100000;
     put_file(in("model"), "old");

@@ -1,4 +1,4 @@
-/* What the tests of this room share: a context whose memory is counted and can be made to fail, and files to play with. */
+/* What the tests of this room share: a context whose memory is counted and can be made to fail, and files. */
 #ifndef FORMATS_SUPPORT_H
 #define FORMATS_SUPPORT_H
 
@@ -19,7 +19,7 @@
 
 #include "formats/formats.h"
 
-/* ---- memory --------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 struct counted {
     size_t live, live_bytes, peak_bytes;
@@ -89,7 +89,7 @@ static inline int group_teardown(void **state)
     return 0;
 }
 
-/* ---- errors --------------------------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 static inline const char *error_of(rlhf_context *context)
 {
@@ -144,17 +144,20 @@ static inline void try_all_failures(rlhf_status (*function)(rlhf_context *contex
     end_context(context, &memory);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
-/* One directory per process, removed by remove_scratch. */
+/* One directory per process, removed by remove_scratch. A test that syncs many files may ask for one in memory. */
 static char scratch[256];
+static bool scratch_in_memory;
 
 static inline const char *scratch_directory(void)
 {
     const char *base = getenv("TMPDIR");
 
     if (scratch[0] == '\0') {
-        snprintf(scratch, sizeof scratch, "%s/rlhf-test-XXXXXX", base != NULL && base[0] != '\0' ? base : "/tmp");
+        if (base == NULL || base[0] == '\0')
+            base = scratch_in_memory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+        snprintf(scratch, sizeof scratch, "%s/rlhf-test-XXXXXX", base);
         assert_non_null(mkdtemp(scratch));
     }
     return scratch;
@@ -206,23 +209,6 @@ static inline char *read_file(const char *path, size_t *count)
     bytes[size] = '\0';
     *count = (size_t)size;
     return bytes;
-}
-
-/* A folder of shared fixtures, or NULL after saying why the test is skipped. */
-static inline const char *golden_path(const char *name)
-{
-    static char path[1024];
-    const char *golden = getenv("RLHF_GOLDEN"), *root = getenv("RLHF_SOURCE_ROOT");
-
-    if (golden != NULL && golden[0] != '\0')
-        snprintf(path, sizeof path, "%s/%s", golden, name);
-    else
-        snprintf(path, sizeof path, "%s/../shared/golden/%s", root != NULL ? root : ".", name);
-    if (access(path, R_OK) != 0) {
-        print_message("skipped: %s is not there\n", path);
-        return NULL;
-    }
-    return path;
 }
 
 #endif

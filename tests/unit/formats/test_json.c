@@ -23,7 +23,8 @@ static void refuses(const char *text, const char *words)
 
 static void reads_all_types(void **state)
 {
-    rlhfi_json *root = parse("{\"n\":null,\"b\":true,\"i\":-3,\"r\":2.5,\"s\":\"h\\u00e9\",\"a\":[1,[],{}],\"o\":{\"x\":false}}");
+    rlhfi_json *root =
+        parse("{\"n\":null,\"b\":true,\"i\":-3,\"r\":2.5,\"s\":\"h\\u00e9\",\"a\":[1,[],{}],\"o\":{\"x\":false}}");
     const rlhfi_json *list = rlhfi_json_get(root, "a");
     int64_t integer = 0;
     double number = 0;
@@ -65,7 +66,8 @@ static void answers_wrong_questions(void **state)
     (void)state;
     for (size_t i = 0; i <= 6; i++) {
         const rlhfi_json *node = i == 6 ? root : rlhfi_json_at(root, i); /* number 5 is behind the end: NULL */
-        bool is_object = rlhfi_json_type(node) == RLHFI_JSON_OBJECT, is_array = rlhfi_json_type(node) == RLHFI_JSON_ARRAY;
+        bool is_object = rlhfi_json_type(node) == RLHFI_JSON_OBJECT,
+             is_array = rlhfi_json_type(node) == RLHFI_JSON_ARRAY;
         int64_t integer;
         double number;
         bool truth;
@@ -138,7 +140,8 @@ static void keeps_numbers(void **state)
 
 static void reads_what_python_writes(void **state)
 {
-    rlhfi_json *root = parse("{\"a\": NaN, \"b\": [Infinity,-Infinity], \"c\": \"NaN\", \"Infinity\": \"-Infinity\", \"d\": NaN}");
+    rlhfi_json *root =
+        parse("{\"a\": NaN, \"b\": [Infinity,-Infinity], \"c\": \"NaN\", \"Infinity\": \"-Infinity\", \"d\": NaN}");
     double number;
     int64_t integer;
 
@@ -168,7 +171,8 @@ static void reads_what_python_writes(void **state)
 /* No text may be taken for one of those numbers, whatever it holds. */
 static void is_not_fooled_by_text(void **state)
 {
-    rlhfi_json *root = parse("[\"\\u0000NaN\", \"\\u0000\", \"\\u0000\\u0000NaN\", \"a\\u0000b\", \"\", \"\\u0000Infinity\", NaN]");
+    rlhfi_json *root =
+        parse("[\"\\u0000NaN\", \"\\u0000\", \"\\u0000\\u0000NaN\", \"a\\u0000b\", \"\", \"\\u0000Infinity\", NaN]");
     static const struct {
         const char *bytes;
         size_t count;
@@ -187,7 +191,8 @@ static void is_not_fooled_by_text(void **state)
         assert_false(rlhfi_json_number(node, &number));
     }
     text = rlhfi_json_dump(group_context, root, 0);
-    assert_string_equal(text, "[\"\\u0000NaN\", \"\\u0000\", \"\\u0000\\u0000NaN\", \"a\\u0000b\", \"\", \"\\u0000Infinity\", NaN]");
+    assert_string_equal(
+        text, "[\"\\u0000NaN\", \"\\u0000\", \"\\u0000\\u0000NaN\", \"a\\u0000b\", \"\", \"\\u0000Infinity\", NaN]");
     rlhfi_free(group_context, text);
     rlhfi_json_release(&root);
 }
@@ -217,7 +222,8 @@ static void tells_line_and_column(void **state)
     refuses("{\n  \"a\": 1,\n  \"b\": x\n}", "t.json:3:8: ");
     refuses("{\n\"\xc3\xa9\xc3\xa9\": !}", "t.json:2:7: "); /* columns are characters */
     /* The same place with respelled values before it. */
-    refuses("{\n  \"a\": NaN, \"k\": 123456789012345678901234567890,\n  \"b\": [-Infinity, \"\\u0000\"],  x}", "t.json:3:32: ");
+    refuses("{\n  \"a\": NaN, \"k\": 123456789012345678901234567890,\n  \"b\": [-Infinity, \"\\u0000\"],  x}",
+            "t.json:3:32: ");
     refuses("[NaN, NaN, NaN x]", "t.json:1:16: ");
     refuses("[99999999999999999999 x]", "t.json:1:23: ");
 }
@@ -237,7 +243,8 @@ static void bounds_the_depth(void **state)
     memset(text + 65, ']', 65);
     text[130] = '\0';
     refuses(text, "t.json:1:65: nested deeper than 64 levels");
-    root = parse("[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[[[[[[[[[[[[[[[[[\"]");
+    root =
+        parse("[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[[[[[[[[[[[[[[[[[\"]");
     rlhfi_json_release(&root);
 }
 
@@ -273,7 +280,8 @@ static void keeps_the_order_of_keys(void **state)
     assert_string_equal(text, "{\"z\": 1, \"a\": 2, \"m\": {\"q\": 1, \"b\": 2}, \"0\": 3}");
     rlhfi_free(group_context, text);
     text = rlhfi_json_dump(group_context, root, 2);
-    assert_string_equal(text, "{\n  \"0\": 3,\n  \"a\": 2,\n  \"m\": {\n    \"b\": 2,\n    \"q\": 1\n  },\n  \"z\": 1\n}");
+    assert_string_equal(text,
+                        "{\n  \"0\": 3,\n  \"a\": 2,\n  \"m\": {\n    \"b\": 2,\n    \"q\": 1\n  },\n  \"z\": 1\n}");
     rlhfi_free(group_context, text);
     rlhfi_json_release(&root);
 }
@@ -281,8 +289,9 @@ static void keeps_the_order_of_keys(void **state)
 /* Text as Python's json.dumps writes it. */
 static void writes_as_python_does(void **state)
 {
-    rlhfi_json *root = parse("[1e-05, 1e16, 1e15, 0.0001, 10000.0, -0.0, 1e22, 0.1, 5e-324, 1.7976931348623157e308, -2, NaN, "
-                             "-Infinity, \"\\u007f\\u00e9\\ud83d\\ude00\\n\\u001f\\\"\\\\/\", [], {}, true, null]");
+    rlhfi_json *root =
+        parse("[1e-05, 1e16, 1e15, 0.0001, 10000.0, -0.0, 1e22, 0.1, 5e-324, 1.7976931348623157e308, -2, NaN, "
+              "-Infinity, \"\\u007f\\u00e9\\ud83d\\ude00\\n\\u001f\\\"\\\\/\", [], {}, true, null]");
     char *text = rlhfi_json_dump(group_context, root, 0);
 
     (void)state;
@@ -293,14 +302,16 @@ static void writes_as_python_does(void **state)
     rlhfi_json_release(&root);
     root = parse("{\"\\u00e9\": [\"\\u007f\\u00e9\\ud83d\\ude00\\b\\f\"], \"e\": [], \"o\": {}}");
     text = rlhfi_json_dump(group_context, root, 2);
-    assert_string_equal(text, "{\n  \"e\": [],\n  \"o\": {},\n  \"\\u00e9\": [\n    \"\\u007f\\u00e9\\ud83d\\ude00\\b\\f\"\n  ]\n}");
+    assert_string_equal(
+        text, "{\n  \"e\": [],\n  \"o\": {},\n  \"\\u00e9\": [\n    \"\\u007f\\u00e9\\ud83d\\ude00\\b\\f\"\n  ]\n}");
     rlhfi_free(group_context, text);
     rlhfi_json_release(&root);
 }
 
 static void writes_changes(void **state)
 {
-    rlhfi_json *base = parse("{\"b\": 1, \"a\": [1, 2], \"c\": NaN}"), *changes = parse("{\"a\": \"x\", \"d\": {\"e\": 1}}");
+    rlhfi_json *base = parse("{\"b\": 1, \"a\": [1, 2], \"c\": NaN}"),
+               *changes = parse("{\"a\": \"x\", \"d\": {\"e\": 1}}");
     char *text = rlhfi_json_dump_changed(group_context, base, changes, 0);
 
     (void)state;
@@ -340,7 +351,8 @@ static void loads_files(void **state)
     assert_failure(group_context, rlhfi_json_load(&root, group_context, scratch_path("a.json"), 12), RLHF_E_RANGE,
                    "a.json: 13 bytes");
     assert_null(root);
-    assert_failure(group_context, rlhfi_json_load(&root, group_context, scratch_path("no.json"), 100), RLHF_E_IO, "no.json");
+    assert_failure(group_context, rlhfi_json_load(&root, group_context, scratch_path("no.json"), 100), RLHF_E_IO,
+                   "no.json");
     write_file(scratch_path("bad.json"), "{\n]", 3);
     assert_failure(group_context, rlhfi_json_load(&root, group_context, scratch_path("bad.json"), 100), RLHF_E_FORMAT,
                    "bad.json:2:1: ");
@@ -358,7 +370,8 @@ static void survives_every_cut(void **state)
         char *copy = malloc(bytes + (bytes == 0));
         assert_non_null(copy);
         memcpy(copy, text, bytes);
-        assert_failure(group_context, rlhfi_json_parse(&root, group_context, copy, bytes, "t.json"), RLHF_E_FORMAT, "t.json:1:");
+        assert_failure(group_context, rlhfi_json_parse(&root, group_context, copy, bytes, "t.json"), RLHF_E_FORMAT,
+                       "t.json:1:");
         free(copy);
     }
     root = parse(text);

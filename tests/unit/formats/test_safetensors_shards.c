@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-/* ---- checkpoints to play with --------------------------------------------------------------------------------------------- */
+/* ---- checkpoints to play with ------------------------------------------------------------------------------------ */
 
 enum { TENSORS = 6, ELEMENTS = 10 };
 
@@ -66,7 +66,7 @@ static void touch(const char *name)
     write_file(scratch_path(name), "x", 1);
 }
 
-/* ---- cutting and replacing ------------------------------------------------------------------------------------------------- */
+/* ---- cutting and replacing --------------------------------------------------------------------------------------- */
 
 static const char *const three_files[] = {"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
                                           "model-00003-of-00003.safetensors", "model.safetensors.index.json", NULL};
@@ -77,7 +77,8 @@ static void cuts_at_the_limit(void **state)
     static const struct {
         uint64_t limit;
         int shards;
-    } cases[] = {{0, 1}, {240, 1}, {UINT64_MAX, 1}, {239, 2}, {120, 2}, {119, 3}, {80, 3}, {79, 6}, {40, 6}, {39, 6}, {1, 6}};
+    } cases[] = {{0, 1},  {240, 1}, {UINT64_MAX, 1}, {239, 2}, {120, 2}, {119, 3},
+                 {80, 3}, {79, 6},  {40, 6},         {39, 6},  {1, 6}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -113,9 +114,14 @@ static void writes_the_index(void **state)
 
 static void removes_what_is_stale(void **state)
 {
-    static const char *const kept[] = {"config.json", "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
-                                       "model-00003-of-00003.safetensors", "model-1-of-2.safetensors", "model.safetensors.index.json",
-                                       "other-00001-of-00002.safetensors", NULL};
+    static const char *const kept[] = {"config.json",
+                                       "model-00001-of-00003.safetensors",
+                                       "model-00002-of-00003.safetensors",
+                                       "model-00003-of-00003.safetensors",
+                                       "model-1-of-2.safetensors",
+                                       "model.safetensors.index.json",
+                                       "other-00001-of-00002.safetensors",
+                                       NULL};
     static const char *const kept_single[] = {"config.json", "model-1-of-2.safetensors", "model.safetensors",
                                               "other-00001-of-00002.safetensors", NULL};
 
@@ -146,7 +152,8 @@ static void refuses_too_many_shards(void **state)
         snprintf(labels[i], sizeof labels[i], "t%d", i);
         tensors[i] = (rlhfi_tensor_source){labels[i], RLHFI_U8, 0, {0}, &byte};
     }
-    assert_failure(group_context, rlhfi_safetensors_write_directory(group_context, scratch_path("many"), tensors, 513, 1),
+    assert_failure(group_context,
+                   rlhfi_safetensors_write_directory(group_context, scratch_path("many"), tensors, 513, 1),
                    RLHF_E_INVAL, "more than 512 files");
     assert_false(rlhfi_path_exists(scratch_path("many")));
     assert_failure(group_context, rlhfi_safetensors_write_directory(group_context, scratch_path("many"),
@@ -155,7 +162,7 @@ static void refuses_too_many_shards(void **state)
     assert_failure(group_context, save(group_context, scratch_path("file/below"), 1, 0), RLHF_E_IO, "file");
 }
 
-/* ---- failures --------------------------------------------------------------------------------------------------------------- */
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 static const uint64_t limits[] = {0, 80, 79}; /* 1, 3 and 6 files */
 
@@ -163,7 +170,8 @@ static const uint64_t limits[] = {0, 80, 79}; /* 1, 3 and 6 files */
 static const size_t pairs[][2] = {{0, 0}, {0, 1}, {1, 0}, {1, 1}, {1, 2}};
 enum { PAIRS = sizeof pairs / sizeof pairs[0] };
 
-/* With the n-th allocation failing, the old or the new checkpoint loads, or none; never a mixture; nothing half is left. */
+/* With the n-th allocation failing, the old or the new checkpoint loads, or none; never a mixture; nothing half is
+ * left. */
 static void survives_failing_allocations(void **state)
 {
     (void)state;
@@ -288,7 +296,7 @@ static void survives_a_full_disk(void **state)
     signal(SIGXFSZ, handler);
 }
 
-/* ---- hostile indices -------------------------------------------------------------------------------------------------------- */
+/* ---- hostile indices --------------------------------------------------------------------------------------------- */
 
 static void write_index(const char *text)
 {
@@ -328,7 +336,8 @@ static void obeys_the_index_rules(void **state)
     make_shard("index/one.safetensors", (const char *const[]){"a", "b", NULL});
     make_shard("index/two.safetensors", (const char *const[]){"c", "extra", NULL});
     make_shard("index/again.safetensors", (const char *const[]){"a", NULL});
-    write_index("{\"metadata\":{\"total_size\":2.5e3,\"x\":[{}]},\"weight_map\":{\"a\":\"one.safetensors\",\"c\":\"two.safetensors\","
+    write_index("{\"metadata\":{\"total_size\":2.5e3,\"x\":[{}]},\"weight_map\":{\"a\":\"one.safetensors\",\"c\":\"two."
+                "safetensors\","
                 "\"b\":\"one.safetensors\"},\"future\":null}\n");
     assert_success(group_context, rlhfi_safetensors_open(&file, group_context, scratch_path("index")));
     assert_int_equal(rlhfi_safetensors_count(file), 4); /* what the index does not name is still in the file */
@@ -351,14 +360,18 @@ static void obeys_the_index_rules(void **state)
     refuses_index("{\"weight_map\":{\"a\":\"one.safetensors\\u0000\"}}", RLHF_E_FORMAT, "must be a plain name");
     refuses_index("{\"weight_map\":{\"a\\u0000\":\"one.safetensors\"}}", RLHF_E_FORMAT, "must be a plain name");
     refuses_index("{\"weight_map\":{\"a\":\"none.safetensors\"}}", RLHF_E_IO, "none.safetensors");
-    refuses_index("{\"weight_map\":{\"a\":\"two.safetensors\"}}", RLHF_E_FORMAT, "two.safetensors: tensor \"a\" is missing");
+    refuses_index("{\"weight_map\":{\"a\":\"two.safetensors\"}}", RLHF_E_FORMAT,
+                  "two.safetensors: tensor \"a\" is missing");
     refuses_index("{\"weight_map\":{\"a\":\"one.safetensors\",\"c\":\"one.safetensors\"}}", RLHF_E_FORMAT,
                   "one.safetensors: tensor \"c\" is missing");
-    refuses_index("{\"weight_map\":{\"a\":\"two.safetensors\",\"c\":\"one.safetensors\"}}", RLHF_E_FORMAT, "is missing");
+    refuses_index("{\"weight_map\":{\"a\":\"two.safetensors\",\"c\":\"one.safetensors\"}}", RLHF_E_FORMAT,
+                  "is missing");
     refuses_index("{\"weight_map\":{\"b\":\"one.safetensors\",\"a\":\"again.safetensors\"}}", RLHF_E_FORMAT,
                   "tensor \"a\" is also in");
-    refuses_index("{\"weight_map\":{\"a\":\"one.safetensors\",\"a\":\"one.safetensors\"}}", RLHF_E_FORMAT, "\"a\" appears twice");
-    refuses_index("{\"weight_map\":{\"a\":\"one.safetensors\"},\"weight_map\":{}}", RLHF_E_FORMAT, "\"weight_map\" appears twice");
+    refuses_index("{\"weight_map\":{\"a\":\"one.safetensors\",\"a\":\"one.safetensors\"}}", RLHF_E_FORMAT,
+                  "\"a\" appears twice");
+    refuses_index("{\"weight_map\":{\"a\":\"one.safetensors\"},\"weight_map\":{}}", RLHF_E_FORMAT,
+                  "\"weight_map\" appears twice");
     refuses_index("{\"weight_map\":{\"a\":1}}", RLHF_E_FORMAT, "byte 19: a string is expected");
     refuses_index("{\"weight_map\":{\"a\":{}}}", RLHF_E_FORMAT, "byte 19: nested too deep");
     refuses_index("{\"weight_map\":[]}", RLHF_E_FORMAT, "byte 14: an object is expected");
@@ -371,13 +384,15 @@ static void obeys_the_index_rules(void **state)
     assert_success(group_context, rlhfi_make_directory(group_context, scratch_path("index/folder.safetensors")));
     refuses_index("{\"weight_map\":{\"a\":\"folder.safetensors\"}}", RLHF_E_IO, "a directory, not a regular file");
     assert_int_equal(mkfifo(scratch_path("index/pipe.safetensors"), 0600), 0);
-    refuses_index("{\"weight_map\":{\"a\":\"pipe.safetensors\"}}", RLHF_E_IO, "not a regular file"); /* and does not wait */
+    refuses_index("{\"weight_map\":{\"a\":\"pipe.safetensors\"}}", RLHF_E_IO,
+                  "not a regular file"); /* and does not wait */
     write_file(scratch_path("index/broken.safetensors"), "x", 1);
     refuses_index("{\"weight_map\":{\"a\":\"broken.safetensors\"}}", RLHF_E_FORMAT, "broken.safetensors: 1 bytes");
 
     length = (size_t)snprintf(text, sizeof text, "{\"weight_map\":{");
     for (int i = 0; i < 513; i++)
-        length += (size_t)snprintf(text + length, sizeof text - length, "%s\"%d\":\"x.safetensors\"", i > 0 ? "," : "", i);
+        length +=
+            (size_t)snprintf(text + length, sizeof text - length, "%s\"%d\":\"x.safetensors\"", i > 0 ? "," : "", i);
     assert_true(length < sizeof text - 8);
     strcpy(text + length, "}}");
     refuses_index(text, RLHF_E_IO, "/x.safetensors"); /* one file for all */
@@ -405,8 +420,8 @@ static void knows_what_is_in_a_directory(void **state)
     assert_failure(group_context, rlhfi_safetensors_open(&file, group_context, scratch_path("bare")), RLHF_E_IO,
                    "neither model.safetensors nor model.safetensors.index.json is there");
     touch("bare/pytorch_model.bin");
-    assert_failure(group_context, rlhfi_safetensors_open(&file, group_context, scratch_path("bare")), RLHF_E_UNSUPPORTED,
-                   "pytorch_model.bin is a pickle");
+    assert_failure(group_context, rlhfi_safetensors_open(&file, group_context, scratch_path("bare")),
+                   RLHF_E_UNSUPPORTED, "pytorch_model.bin is a pickle");
     /* A single file wins over an index. */
     assert_success(group_context, save(group_context, scratch_path("bare"), 4, 0));
     touch("bare/model.safetensors.index.json");
@@ -444,5 +459,6 @@ int main(void)
         cmocka_unit_test(knows_what_is_in_a_directory),
     };
 
+    scratch_in_memory = true;
     return cmocka_run_group_tests_name("safetensors_shards", tests, group_setup, teardown);
 }

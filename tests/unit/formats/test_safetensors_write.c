@@ -47,7 +47,8 @@ static void orders_by_type_then_name(void **state)
         {"c", RLHFI_U64, 0, {0}, bytes},  {"Z", RLHFI_F32, 0, {0}, bytes},     {"f.10", RLHFI_F32, 0, {0}, bytes},
         {"f.9", RLHFI_F32, 0, {0}, bytes},
     };
-    static const char *const order[] = {"c", "d", "e", "Z", "f", "f.10", "f.9", "g", "h", "i", "j", "k", "l", "m", "n", "o"};
+    static const char *const order[] = {"c", "d", "e", "Z", "f", "f.10", "f.9", "g",
+                                        "h", "i", "j", "k", "l", "m",    "n",   "o"};
     const char *path = scratch_path("w.safetensors");
     rlhfi_safetensors *file;
     size_t count = sizeof tensors / sizeof tensors[0], place = 0, size;
@@ -107,7 +108,8 @@ static void escapes_names(void **state)
 
 static void refuses_source(rlhfi_tensor_source tensor, const char *words)
 {
-    assert_failure(group_context, rlhfi_safetensors_write(group_context, scratch_path("r.safetensors"), &tensor, 1, NULL),
+    assert_failure(group_context,
+                   rlhfi_safetensors_write(group_context, scratch_path("r.safetensors"), &tensor, 1, NULL),
                    RLHF_E_INVAL, words);
     assert_false(rlhfi_path_exists(scratch_path("r.safetensors")));
 }
@@ -117,7 +119,8 @@ static void refuses_impossible_tensors(void **state)
     static const float value = 0;
     const rlhfi_tensor_source doubles[] = {{"a", RLHFI_F32, 0, {0}, &value}, {"b", RLHFI_F32, 0, {0}, &value},
                                            {"a", RLHFI_U8, 0, {0}, &value}};
-    static const char *const odd[] = {"key", NULL}, *const twice[] = {"a", "1", "a", "2", NULL}, *const broken[] = {"a", "\xff", NULL};
+    static const char *const odd[] = {"key", NULL}, *const twice[] = {"a", "1", "a", "2", NULL},
+                             *const broken[] = {"a", "\xff", NULL};
     const char *path = scratch_path("r.safetensors");
     char name[1100];
 
@@ -138,8 +141,10 @@ static void refuses_impossible_tensors(void **state)
     assert_failure(group_context, rlhfi_safetensors_write(group_context, path, doubles, 3, NULL), RLHF_E_INVAL,
                    "tensor \"a\" appears twice");
     assert_failure(group_context, rlhfi_safetensors_write(group_context, path, doubles, 1, odd), RLHF_E_INVAL, "pairs");
-    assert_failure(group_context, rlhfi_safetensors_write(group_context, path, doubles, 1, twice), RLHF_E_INVAL, "twice");
-    assert_failure(group_context, rlhfi_safetensors_write(group_context, path, doubles, 1, broken), RLHF_E_INVAL, "UTF-8");
+    assert_failure(group_context, rlhfi_safetensors_write(group_context, path, doubles, 1, twice), RLHF_E_INVAL,
+                   "twice");
+    assert_failure(group_context, rlhfi_safetensors_write(group_context, path, doubles, 1, broken), RLHF_E_INVAL,
+                   "UTF-8");
     assert_failure(group_context, rlhfi_safetensors_write(group_context, scratch_path("no/such/x"), doubles, 1, NULL),
                    RLHF_E_IO, "no/such/x");
     assert_false(rlhfi_path_exists(path));
@@ -149,8 +154,9 @@ static void refuses_impossible_tensors(void **state)
 /* What is read and written again is the same file, for a few hundred random tables. */
 static void round_trips(void **state)
 {
-    static const enum rlhfi_dtype dtypes[] = {RLHFI_BOOL, RLHFI_U8, RLHFI_I8, RLHFI_I16, RLHFI_U16, RLHFI_F16, RLHFI_BF16,
-                                              RLHFI_I32, RLHFI_U32, RLHFI_F32, RLHFI_F64, RLHFI_I64, RLHFI_U64};
+    static const enum rlhfi_dtype dtypes[] = {RLHFI_BOOL, RLHFI_U8,   RLHFI_I8,  RLHFI_I16, RLHFI_U16,
+                                              RLHFI_F16,  RLHFI_BF16, RLHFI_I32, RLHFI_U32, RLHFI_F32,
+                                              RLHFI_F64,  RLHFI_I64,  RLHFI_U64};
     static unsigned char data[4096];
     uint32_t seed = 12345;
 
@@ -177,16 +183,19 @@ static void round_trips(void **state)
             tensors[i].data = data + (seed >> 4) % 1024;
             assert_true(elements * 8 <= sizeof copies[0]);
         }
-        assert_success(group_context, rlhfi_safetensors_write(group_context, scratch_path("1.safetensors"), tensors, count, NULL));
+        assert_success(group_context,
+                       rlhfi_safetensors_write(group_context, scratch_path("1.safetensors"), tensors, count, NULL));
         assert_success(group_context, rlhfi_safetensors_open(&file, group_context, scratch_path("1.safetensors")));
         assert_int_equal(rlhfi_safetensors_count(file), count);
         for (size_t i = 0; i < count; i++) {
             const rlhfi_tensor_info *info = rlhfi_safetensors_info(file, i);
-            again[i] = (rlhfi_tensor_source){.name = info->name, .dtype = info->dtype, .rank = info->rank, .data = copies[i]};
+            again[i] =
+                (rlhfi_tensor_source){.name = info->name, .dtype = info->dtype, .rank = info->rank, .data = copies[i]};
             memcpy(again[i].shape, info->shape, sizeof again[i].shape);
             assert_success(group_context, rlhfi_safetensors_read_raw(file, info, copies[i]));
         }
-        assert_success(group_context, rlhfi_safetensors_write(group_context, scratch_path("2.safetensors"), again, count, NULL));
+        assert_success(group_context,
+                       rlhfi_safetensors_write(group_context, scratch_path("2.safetensors"), again, count, NULL));
         rlhfi_safetensors_close(&file);
         one = read_file(scratch_path("1.safetensors"), &size_one);
         two = read_file(scratch_path("2.safetensors"), &size_two);
@@ -211,5 +220,6 @@ int main(void)
         cmocka_unit_test(round_trips),
     };
 
+    scratch_in_memory = true;
     return cmocka_run_group_tests_name("safetensors_write", tests, group_setup, teardown);
 }

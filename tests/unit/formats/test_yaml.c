@@ -28,7 +28,8 @@ static void refuses(const char *text, rlhf_status wanted, const char *words)
     refuses_bytes(text, strlen(text), wanted, words);
 }
 
-static void assert_node(const rlhfi_yaml *node, int kind, const char *key, const char *scalar, int64_t line, int64_t column)
+static void assert_node(const rlhfi_yaml *node, int kind, const char *key, const char *scalar, int64_t line,
+                        int64_t column)
 {
     assert_non_null(node);
     assert_int_equal(node->kind, kind);
@@ -84,7 +85,8 @@ static void builds_the_tree(void **state)
 
 static void tells_quoted_from_plain(void **state)
 {
-    rlhfi_yaml *root = parse("a: null\nb: \"null\"\nc: 'null'\nd:\ne: ''\nf: |\n  two\n  lines\ng: >-\n  one\n  line\n");
+    rlhfi_yaml *root =
+        parse("a: null\nb: \"null\"\nc: 'null'\nd:\ne: ''\nf: |\n  two\n  lines\ng: >-\n  one\n  line\n");
 
     (void)state;
     assert_false(rlhfi_yaml_get(root, "a")->quoted);
@@ -214,7 +216,8 @@ static void loads_files(void **state)
     assert_failure(group_context, rlhfi_yaml_load(&root, group_context, scratch_path("b.yaml")), RLHF_E_IO, "b.yaml");
     assert_null(root);
     write_file(scratch_path("c.yaml"), "a: [\n", 5);
-    assert_failure(group_context, rlhfi_yaml_load(&root, group_context, scratch_path("c.yaml")), RLHF_E_FORMAT, "c.yaml:2:1");
+    assert_failure(group_context, rlhfi_yaml_load(&root, group_context, scratch_path("c.yaml")), RLHF_E_FORMAT,
+                   "c.yaml:2:1");
     remove_scratch();
 }
 

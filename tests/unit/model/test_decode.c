@@ -87,7 +87,7 @@ static rlhf_status keep(void *user_data, const rlhfi_train_arrays *arrays)
 
 static void test_same_bits(void **state)
 {
-    enum { ROWS = 40 };
+    enum { ROWS = 36 };
     (void)state;
 
     for (size_t c = 0; c < CONFIGS; c++) {
@@ -95,7 +95,7 @@ static void test_same_bits(void **state)
         for (size_t m = 0; m < MACHINES; m++) {
             rlhf_context *context = make_context(machines[m].threads, machines[m].cpu_mask, machines[m].use_blis);
             rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 7);
-            struct rows *rows = random_rows(model, ROWS, 2, 44, 11);
+            struct rows *rows = random_rows(model, ROWS, 2, c == CONFIGS - 1 ? 12 : 30, 11);
             size_t bytes = (size_t)responses(rows) * sizeof(float);
             float *log_prob = malloc(bytes), *entropy = malloc(bytes), *other = malloc(bytes), *other_entropy = malloc(bytes);
             rlhfi_token_stats stats = {.log_prob = log_prob, .entropy = entropy};
@@ -118,7 +118,7 @@ static void test_same_bits(void **state)
             assert_memory_equal(entropy, other_entropy, bytes);
 
             /* Every row alone. */
-            for (int64_t r = 0; r < ROWS; r++) {
+            for (int64_t r = 0; r < ROWS; r += m == 0 ? 1 : 7) {
                 struct rows *one = malloc(sizeof *one);
                 float alone[MOST_TOKENS];
                 int64_t begin = rows->response_offset[r], count = rows->response_offset[r + 1] - begin;
@@ -132,7 +132,7 @@ static void test_same_bits(void **state)
             }
 
             /* The decoder, one row at a time and many side by side. */
-            for (int64_t slots = 1; slots <= 33; slots += 16) {
+            for (int64_t slots = m == 0 ? 1 : 5; slots <= ROWS; slots += ROWS - 5) {
                 memset(other, 0, bytes);
                 memset(other_entropy, 0, bytes);
                 decode_rows(model, rows, slots, other, other_entropy);

@@ -1,7 +1,7 @@
 /* The handle: who owns what, what is refused, what comes out of a user's v-table. */
 #include "helper.h"
 
-/* ---- an objective of the user's ------------------------------------------------------------------------------------- */
+/* ---- an objective of the user's ---------------------------------------------------------------------------------- */
 
 struct mine {
     int destroyed, called, released_inside;
@@ -111,7 +111,7 @@ static rlhf_status two_pairs(rlhf_objective *objective, rlhf_pair_loss_output *o
     return rlhf_objective_pair_loss(objective, &in, out);
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------------------------ */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static void a_users_objective_is_called_and_destroyed_once(void **state)
 {

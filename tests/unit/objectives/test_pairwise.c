@@ -182,7 +182,8 @@ static void what_is_no_pair_is_refused(void **state)
 static void the_expectation_over_pairs_is_the_policy_gradient(void **state)
 {
     enum { ANSWERS = 4 };
-    const double p[ANSWERS] = {0.1, 0.2, 0.3, 0.4}, ref[ANSWERS] = {0.25, 0.4, 0.05, 0.3}, r[ANSWERS] = {1, -0.5, 2, 0.25};
+    const double p[ANSWERS] = {0.1, 0.2, 0.3, 0.4}, ref[ANSWERS] = {0.25, 0.4, 0.05, 0.3};
+    const double r[ANSWERS] = {1, -0.5, 2, 0.25};
     const double beta = 0.3;
     double exact[2][ANSWERS] = {{0}};
 

@@ -1,4 +1,4 @@
-/* The functions under the losses: stable forms, KL estimators, whitening. Numbers from algorithms.md 18.1, 18.5, 18.7. */
+/* The functions under the losses: stable forms, KL estimators, whitening: algorithms.md 18.1, 18.5, 18.7. */
 #include "helper.h"
 
 static void logistic_functions_do_not_overflow(void **state)
