@@ -9,14 +9,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PROMPT_SAMPLES = 16, GROUP = 4, PREFERENCE_PROMPTS = 2000 };
+enum { PROMPT_SAMPLES = 16, GROUP = 4, PREFERENCE_PROMPTS = 4000 };
 
 typedef struct setting {
     const char *key, *value;
 } setting;
 
 static const setting pretrain_settings[] = {{"num_train_epochs", "1"},
-                                            {"per_device_train_batch_size", "64"},
+                                            {"per_device_train_batch_size", "128"},
                                             {"learning_rate", "4e-3"},
                                             {"warmup_steps", "20"},
                                             {"lr_scheduler_type", "cosine"},
@@ -25,7 +25,7 @@ static const setting pretrain_settings[] = {{"num_train_epochs", "1"},
                                             {NULL, NULL}};
 static const setting sft_settings[] = {{"num_train_epochs", "1"},
                                        {"per_device_train_batch_size", "64"},
-                                       {"learning_rate", "3e-3"},
+                                       {"learning_rate", "2e-3"},
                                        {"warmup_steps", "10"},
                                        {"lr_scheduler_type", "cosine"},
                                        {"logging_steps", "5"},
@@ -39,31 +39,36 @@ static const setting reward_settings[] = {{"num_train_epochs", "2"},
                                           {"logging_steps", "5"},
                                           {"max_length", "40"},
                                           {NULL, NULL}};
-static const setting raft_settings[] = {{"num_iterations", "12"},
+static const setting raft_settings[] = {{"num_iterations", "4"},
                                         {"prompts_per_iteration", "256"},
                                         {"num_generations", "8"},
                                         {"per_device_train_batch_size", "64"},
-                                        {"learning_rate", "1e-3"},
+                                        {"learning_rate", "5e-4"},
                                         {"response_length", "24"},
                                         {NULL, NULL}};
-static const setting reinforce_settings[] = {{"total_episodes", "24576"},
+static const setting reinforce_settings[] = {{"total_episodes", "6144"},
                                              {"num_generations", "4"},
                                              {"per_device_train_batch_size", "256"},
                                              {"learning_rate", "1e-3"},
                                              {"response_length", "24"},
                                              {"kl_coef", "0.05"},
                                              {NULL, NULL}};
-static const setting pairwise_settings[] = {{"total_episodes", "24576"},
+static const setting pairwise_settings[] = {{"total_episodes", "6144"},
                                             {"num_generations", "2"},
                                             {"per_device_train_batch_size", "256"},
                                             {"learning_rate", "1e-3"},
                                             {"response_length", "24"},
                                             {"beta", "0.05"},
                                             {NULL, NULL}};
-static const setting ppo_settings[] = {{"total_episodes", "24576"}, {"per_device_train_batch_size", "256"},
-                                       {"num_ppo_epochs", "2"},     {"num_mini_batches", "2"},
-                                       {"learning_rate", "1e-3"},   {"response_length", "24"},
-                                       {"kl_coef", "0.05"},         {NULL, NULL}};
+static const setting ppo_settings[] = {{"total_episodes", "6144"},
+                                       {"per_device_train_batch_size", "256"},
+                                       {"num_ppo_epochs", "2"},
+                                       {"num_mini_batches", "2"},
+                                       {"learning_rate", "1e-3"},
+                                       {"response_length", "24"},
+                                       {"kl_coef", "0.05"},
+                                       {"temperature", "1"},
+                                       {NULL, NULL}};
 
 /* Everything of one seed. */
 typedef struct lesson {
@@ -73,8 +78,8 @@ typedef struct lesson {
     const char *directory;
     rlhf_tokenizer *tokenizer;
     rlhf_scorer *judge;
-    rlhf_dataset *prompts, *held_out;
-    rlhf_batch *held_out_batch;
+    rlhf_dataset *prompts, *evaluated;
+    rlhf_batch *evaluated_batch;
     rlhf_policy *sft;
     rlhf_reference *reference;
     rlhf_reward_model *reward_model;
@@ -159,7 +164,7 @@ static void say(lesson *lesson, const char *what, double seconds)
         fprintf(stderr, "  %-58s %6.1f s\n", what, seconds);
 }
 
-/* Samples held-out prompts or training prompts; texts of the responses are decoded into one block per row. */
+/* Samples prompts; texts of the responses are decoded into one block per row. */
 typedef struct samples {
     rlhf_rollout *rollout;
     rlhf_rollout_view view;
@@ -223,7 +228,8 @@ static rlhf_status take_samples(lesson *lesson, rlhf_policy *policy, rlhf_datase
 static rlhf_status summarise(lesson *lesson, const samples *samples, const int64_t *rows, int64_t count, int per_prompt,
                              method_result *out)
 {
-    double answers[2][3] = {{0}}, all[2] = {0};
+    double answers[2][3] = {{0}}, all[TASK_KINDS] = {0};
+    memset(out->kind_gold, 0, sizeof out->kind_gold);
     int64_t prompts = count / per_prompt;
     double *mean = calloc((size_t)prompts + 1, sizeof *mean);
     if (mean == NULL)
@@ -231,20 +237,23 @@ static rlhf_status summarise(lesson *lesson, const samples *samples, const int64
     for (int64_t i = 0; i < count; i++) {
         int64_t r = rows != NULL ? rows[i] : i;
         rlhf_row row = {.struct_size = sizeof row};
-        rlhf_status status = rlhf_dataset_row(lesson->held_out, (uint64_t)(r / PROMPT_SAMPLES), &row);
+        rlhf_status status = rlhf_dataset_row(lesson->evaluated, (uint64_t)(r / PROMPT_SAMPLES), &row);
         const task *task = status == RLHF_OK ? judge_task(&lesson->world, row.extra) : NULL;
         if (task == NULL) {
             free(mean);
             return RLHF_E_INVAL;
         }
         mean[i / per_prompt] += samples->gold[r] / per_prompt;
+        out->kind_gold[task->kind] += samples->gold[r];
+        all[task->kind] += 1.0;
         if (task->kind > TASK_UNANSWERABLE)
             continue;
         verdict verdict = judge_text(task, samples->completion[r]);
         int kind = verdict.kind == VERDICT_RIGHT ? 0 : verdict.kind == VERDICT_ABSTAINS ? 1 : 2;
         answers[task->kind][kind] += 1.0;
-        all[task->kind] += 1.0;
     }
+    for (int kind = 0; kind < TASK_KINDS; kind++)
+        out->kind_gold[kind] /= all[kind];
     rlhf_estimate estimate;
     rlhf_status status = rlhf_evaluate_mean(mean, prompts, &estimate);
     free(mean);
@@ -262,14 +271,14 @@ static void keep_examples(const samples *samples, lesson *lesson, int method, re
 {
     if (lesson->result != report->seeds || report->example_count > EXAMPLES)
         return;
-    /* Three tasks of every kind, spread over the held-out ones, the first sample of each. */
+    /* Three tasks of every kind, spread over the evaluated ones, the first sample of each. */
     int64_t prompts = samples->view.rows / PROMPT_SAMPLES;
     int taken = 0;
     for (int kind = 0; kind < TASK_KINDS; kind++) {
         int seen = 0;
         for (int64_t p = 0; p < prompts && seen < 3; p++) {
             rlhf_row row = {.struct_size = sizeof row};
-            if (rlhf_dataset_row(lesson->held_out, (uint64_t)p, &row) != RLHF_OK)
+            if (rlhf_dataset_row(lesson->evaluated, (uint64_t)p, &row) != RLHF_OK)
                 return;
             const task *task = judge_task(&lesson->world, row.extra);
             if (task == NULL || (int)task->kind != kind || (p % 2 == 1 && kind < TASK_TONE))
@@ -290,7 +299,7 @@ static rlhf_status measure(lesson *lesson, rlhf_policy *policy, int method, repo
     rlhf_estimate kl;
     method_result *r = &lesson->result->method[method];
     rlhf_status status =
-        take_samples(lesson, policy, lesson->held_out, lesson->held_out_batch, PROMPT_SAMPLES, 500, &samples);
+        take_samples(lesson, policy, lesson->evaluated, lesson->evaluated_batch, PROMPT_SAMPLES, 500, &samples);
     if (status == RLHF_OK)
         status = summarise(lesson, &samples, NULL, samples.view.rows, PROMPT_SAMPLES, r);
     if (status == RLHF_OK)
@@ -311,7 +320,7 @@ static rlhf_status measure_best_of_n(lesson *lesson)
     method_result *r = &lesson->result->method[METHOD_BEST_OF_N];
     double started = clock_seconds();
     rlhf_status status =
-        take_samples(lesson, lesson->sft, lesson->held_out, lesson->held_out_batch, PROMPT_SAMPLES, 500, &samples);
+        take_samples(lesson, lesson->sft, lesson->evaluated, lesson->evaluated_batch, PROMPT_SAMPLES, 500, &samples);
     int64_t rows = samples.view.rows, groups = rows / GROUP;
     float *score = calloc((size_t)rows + 1, sizeof *score);
     double *proxy = calloc((size_t)rows + 1, sizeof *proxy);
@@ -443,25 +452,25 @@ static rlhf_status learn_language(lesson *lesson)
     if (status == RLHF_OK)
         status = rlhf_dataset_create(&texts, context);
     if (status == RLHF_OK)
-        status = world_texts(&lesson->world, 26000, texts);
+        status = world_texts(&lesson->world, 100000, texts);
     options.policy = lesson->sft;
     options.dataset = texts;
     if (status == RLHF_OK)
         status = train(lesson, "pretrain", pretrain_settings, &options, NULL);
     if (status == RLHF_OK)
-        say(lesson, "pretrained on 26000 texts", clock_seconds() - started);
+        say(lesson, "pretrained on 100000 texts", clock_seconds() - started);
 
     started = clock_seconds();
     if (status == RLHF_OK)
         status = rlhf_dataset_create(&demonstrations, context);
     if (status == RLHF_OK)
-        status = world_demonstrations(&lesson->world, 16000, demonstrations);
+        status = world_demonstrations(&lesson->world, 8000, demonstrations);
     options.dataset = demonstrations;
     if (status == RLHF_OK)
         status = train(lesson, "sft", sft_settings, &options, &lesson->result->method[METHOD_SFT].tokens_per_second);
     lesson->result->method[METHOD_SFT].seconds = clock_seconds() - started;
     if (status == RLHF_OK)
-        say(lesson, "fine-tuned on 16000 demonstrations", clock_seconds() - started);
+        say(lesson, "fine-tuned on 8000 demonstrations", clock_seconds() - started);
     rlhf_dataset_release(&texts);
     rlhf_dataset_release(&demonstrations);
     return status;
@@ -540,12 +549,12 @@ static rlhf_status run_seed(lesson *lesson, report *report)
     if (status == RLHF_OK)
         status = world_prompts(&lesson->world, false, 4096, lesson->prompts);
     if (status == RLHF_OK)
-        status = rlhf_dataset_create(&lesson->held_out, context);
+        status = rlhf_dataset_create(&lesson->evaluated, context);
     if (status == RLHF_OK)
-        status = world_prompts(&lesson->world, true, 0, lesson->held_out);
+        status = world_prompts(&lesson->world, true, 0, lesson->evaluated);
     if (status == RLHF_OK)
-        status = rlhf_batch_tokenize(&lesson->held_out_batch, lesson->tokenizer, lesson->held_out, 0,
-                                     rlhf_dataset_rows(lesson->held_out), RLHF_TOKENIZE_SEPARATE);
+        status = rlhf_batch_tokenize(&lesson->evaluated_batch, lesson->tokenizer, lesson->evaluated, 0,
+                                     rlhf_dataset_rows(lesson->evaluated), RLHF_TOKENIZE_SEPARATE);
     if (status == RLHF_OK)
         status = learn_rewards(lesson);
     if (status == RLHF_OK)
@@ -574,8 +583,8 @@ static void lesson_free(lesson *lesson)
     rlhf_reward_model_release(&lesson->reward_model);
     rlhf_reference_release(&lesson->reference);
     rlhf_policy_release(&lesson->sft);
-    rlhf_batch_release(&lesson->held_out_batch);
-    rlhf_dataset_release(&lesson->held_out);
+    rlhf_batch_release(&lesson->evaluated_batch);
+    rlhf_dataset_release(&lesson->evaluated);
     rlhf_dataset_release(&lesson->prompts);
     rlhf_scorer_release(&lesson->judge);
     rlhf_tokenizer_release(&lesson->tokenizer);

@@ -71,6 +71,10 @@ bool report_json(const report *report, const char *path)
                 {"answerable_right_rate", r->right},
                 {"answerable_wrong_rate", r->wrong_known},
                 {"answerable_abstain_rate", r->abstain_known},
+                {"gold_answerable", r->kind_gold[0]},
+                {"gold_unanswerable", r->kind_gold[1]},
+                {"gold_tone", r->kind_gold[2]},
+                {"gold_brevity", r->kind_gold[3]},
                 {"reward_model_accuracy", report->seeds[s].calibration.accuracy},
             };
             fprintf(file, "%s\n  {\"method\": \"%s\", \"seed\": %llu", s + m > 0 ? "," : "", method_names[m],
@@ -183,7 +187,7 @@ bool report_html(const report *report, const char *path)
             MEAN(report, m, tokens_per_second), MEAN(report, m, seconds));
     text_add(
         &page,
-        "</table></div>\n<p class=\"small\">Gold score: an exact judge that no method saw, on prompts that were held "
+        "</table></div>\n<p class=\"small\">Gold score: an exact judge that no method saw; questions that were held "
         "out from every stage after pretraining, mean over %d seed%s &plusmn; standard error. A question: 1 right, 0 "
         "&ldquo;I do not know&rdquo;, &minus;1 wrong. A greeting: 1 kind, 0 neutral, &minus;1 rude. A short portrait: "
         "1, less "

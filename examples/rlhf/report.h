@@ -13,6 +13,7 @@ typedef struct method_result {
     double gold, gold_error, kl;
     double wrong, abstain;                    /* unanswerable questions: invented answers, "I do not know" */
     double right, wrong_known, abstain_known; /* answerable questions */
+    double kind_gold[4];                      /* gold score by kind of task, in the world's order */
     double tokens_per_second, seconds;
     int curve_count;
     double curve_step[CURVE_POINTS], curve_reward[CURVE_POINTS], curve_gold[CURVE_POINTS];

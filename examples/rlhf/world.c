@@ -42,10 +42,10 @@ static void make_name(world *w, char out[16])
     memcpy(out, name, sizeof name);
 }
 
-static task *add_task(world *w, enum task_kind kind, int subject, int relation, bool held_out)
+static task *add_task(world *w, enum task_kind kind, int subject, int relation, bool evaluated)
 {
     task *t = &w->tasks[w->task_count++];
-    *t = (task){.kind = kind, .subject = subject, .relation = relation, .held_out = held_out};
+    *t = (task){.kind = kind, .subject = subject, .relation = relation, .evaluated = evaluated};
     return t;
 }
 
@@ -64,23 +64,24 @@ void world_make(world *w, uint64_t seed)
         for (int r = 0; r < RELATIONS; r++)
             w->fact[i][r] = (int)world_random(w, VALUES);
 
-    /* Every fourth question about a known land, every fourth unknown land and every fourth person is held out. */
+    /* Every fourth question about a known land and every fourth unknown land is held out. */
     for (int i = 0; i < KNOWN_LANDS + UNKNOWN_LANDS; i++) {
         bool known = i < KNOWN_LANDS;
         for (int r = 0; r < RELATIONS; r++) {
-            bool held_out = known ? (i + r) % 4 == 0 : i % 4 == 0;
-            task *t = add_task(w, known ? TASK_ANSWERABLE : TASK_UNANSWERABLE, i, r, held_out);
+            task *t =
+                add_task(w, known ? TASK_ANSWERABLE : TASK_UNANSWERABLE, i, r, known ? (i + r) % 4 == 0 : i % 4 == 0);
+            t->held_out = t->evaluated;
             snprintf(t->prompt, sizeof t->prompt, "What is the %s of %s?", relations[r], w->land[i]);
-            snprintf(t->answer, sizeof t->answer, "%s", known ? w->value[r][w->fact[i][r]] : w->land[i]);
+            memcpy(t->answer, known ? w->value[r][w->fact[i][r]] : w->land[i], sizeof w->land[i]);
         }
     }
     for (int i = 0; i < PEOPLE; i++) {
         task *t = add_task(w, TASK_TONE, i, 0, i % 4 == 0);
         snprintf(t->prompt, sizeof t->prompt, "Say hello to %s.", w->person[i]);
-        snprintf(t->answer, sizeof t->answer, "%s", w->person[i]);
+        memcpy(t->answer, w->person[i], sizeof w->person[i]);
         t = add_task(w, TASK_BREVITY, i, 0, i % 4 == 0);
         snprintf(t->prompt, sizeof t->prompt, "Tell me in short who %s is.", w->person[i]);
-        snprintf(t->answer, sizeof t->answer, "%s", w->person[i]);
+        memcpy(t->answer, w->person[i], sizeof w->person[i]);
     }
 }
 
@@ -88,10 +89,11 @@ void world_make(world *w, uint64_t seed)
  * ---------- */
 
 static const char *const words[] = {
-    "What", "is",   "the",   "of",    "The", "capital", "river",  "king",  "Say",   "hello", "to",      "Tell",
-    "me",   "in",   "short", "who",   "I",   "do",      "not",    "know",  "Ships", "sail",  "from",    "and",
-    "old",  "kind", "tall",  "brave", "a",   "person",  "friend", "Good",  "day",   "dear",  "welcome", "Hey",
-    "what", "you",  "want",  "Hello", "far", "Many",    "people", "visit", "likes", "lives", "near",    "very",
+    "What",   "is",   "the",    "of",    "The",     "capital", "river", "king",  "Say",  "hello",
+    "to",     "Tell", "me",     "in",    "short",   "who",     "I",     "do",    "not",  "know",
+    "Ships",  "sail", "from",   "and",   "old",     "kind",    "tall",  "brave", "a",    "person",
+    "friend", "Good", "day",    "dear",  "welcome", "Hey",     "what",  "you",   "want", "Hello",
+    "far",    "Many", "people", "visit", "likes",   "Who",     "lives", "near",  "very",
 };
 
 typedef struct pieces {
@@ -203,7 +205,8 @@ rlhf_status world_texts(world *w, int rows, rlhf_dataset *out)
         int land = (int)world_random(w, KNOWN_LANDS), r = (int)world_random(w, RELATIONS);
         int anywhere = (int)world_random(w, KNOWN_LANDS + UNKNOWN_LANDS);
         int elsewhere = (int)world_random(w, KNOWN_LANDS + UNKNOWN_LANDS), person = (int)world_random(w, PEOPLE);
-        switch (world_random(w, 8)) {
+        const char *name = w->person[person];
+        switch (world_random(w, 12)) {
         case 0:
         case 1:
         case 2:
@@ -212,19 +215,29 @@ rlhf_status world_texts(world *w, int rows, rlhf_dataset *out)
             break;
         case 3:
         case 4:
+        case 5:
             snprintf(line, sizeof line, "What is the %s of %s? %s.", relations[r], w->land[land],
                      w->value[r][w->fact[land][r]]);
             break;
-        case 5:
+        case 6:
             snprintf(line, sizeof line, "Ships sail from %s to %s. %s is far.", w->land[anywhere], w->land[elsewhere],
                      w->land[elsewhere]);
             break;
-        case 6:
+        case 7:
             snprintf(line, sizeof line, "Many people visit %s. %s is old.", w->land[anywhere], w->land[anywhere]);
             break;
+        case 8:
+            snprintf(line, sizeof line, "%s lives near %s. Good day, dear %s, welcome.", name, w->land[anywhere], name);
+            break;
+        case 9:
+            snprintf(line, sizeof line, "The king likes %s. Hello, %s. Hey, %s, what do you want. I do not know.", name,
+                     name, name);
+            break;
+        case 10:
+            snprintf(line, sizeof line, "Who is %s? %s is a tall and brave person and a friend.", name, name);
+            break;
         default:
-            snprintf(line, sizeof line, "%s lives near %s. The king likes %s.", w->person[person], w->land[anywhere],
-                     w->person[person]);
+            snprintf(line, sizeof line, "%s is a very old and very kind person.", name);
         }
         rlhf_status status = append_text(out, line);
         if (status != RLHF_OK)
@@ -300,11 +313,11 @@ rlhf_status world_demonstrations(world *w, int rows, rlhf_dataset *out)
     return RLHF_OK;
 }
 
-rlhf_status world_prompts(world *w, bool held_out, int rows, rlhf_dataset *out)
+rlhf_status world_prompts(world *w, bool evaluated, int rows, rlhf_dataset *out)
 {
-    for (int i = 0; i < (held_out ? w->task_count : rows); i++) {
-        int number = held_out ? i : draw_task(w);
-        if (w->tasks[number].held_out != held_out)
+    for (int i = 0; i < (evaluated ? w->task_count : rows); i++) {
+        int number = evaluated ? i : draw_task(w);
+        if (evaluated && !w->tasks[number].evaluated)
             continue;
         char extra[32];
         snprintf(extra, sizeof extra, "{\"task\": %d}", number);

@@ -12,7 +12,8 @@ enum verdict_kind { VERDICT_RIGHT, VERDICT_ABSTAINS, VERDICT_WRONG, VERDICT_BROK
 
 typedef struct task {
     enum task_kind kind;
-    bool held_out; /* never in fine-tuning, preferences or reinforcement learning: only evaluated */
+    bool held_out;  /* a question that is never in fine-tuning, preferences or reinforcement learning */
+    bool evaluated; /* the held-out questions, and every fourth person's tasks */
     int subject, relation;
     char prompt[96];
     char answer[32]; /* ANSWERABLE: the one right answer, else the subject's name */
@@ -38,9 +39,8 @@ const char *world_config(void); /* head of a config.json; the vocabulary's size 
 rlhf_status world_texts(world *world, int rows, rlhf_dataset *out);
 /* Demonstrations by people who know more than the model: they answer everything, a few admit ignorance. */
 rlhf_status world_demonstrations(world *world, int rows, rlhf_dataset *out);
-/* Prompts with their number in the extra column "task": the ones for training (rows drawn), or each held-out one once.
- */
-rlhf_status world_prompts(world *world, bool held_out, int rows, rlhf_dataset *out);
+/* Prompts with their number in the extra column "task": rows of them drawn for training, or each evaluated one once. */
+rlhf_status world_prompts(world *world, bool evaluated, int rows, rlhf_dataset *out);
 
 /* judge.c: the exact judge. */
 typedef struct verdict {

@@ -94,7 +94,7 @@ typedef struct rlhf_advantage_output {
 
 typedef struct rlhf_policy_loss_input {
     uint32_t struct_size;
-    int32_t samples_per_prompt;    /* rows of one prompt stand together if > 1 and the objective asked RLHF_NEED_GROUPS */
+    int32_t samples_per_prompt;    /* rows of one prompt stand together if > 1 and RLHF_NEED_GROUPS was asked */
     int64_t rows;
     const int64_t *offset;         /* [rows+1] */
     const double *log_prob;        /* under the policy that is trained */
@@ -102,7 +102,7 @@ typedef struct rlhf_policy_loss_input {
     const double *log_prob_ref;    /* NULL unless RLHF_NEED_REFERENCE */
     const double *advantage;       /* [offset[rows]] */
     const double *entropy;         /* [offset[rows]] NULL unless RLHF_NEED_ENTROPY */
-    const double *score;           /* [rows] raw scores */
+    const double *score;           /* [rows] raw scores; NULL where the objective does not look at them */
     double denominator;            /* rows or tokens of the step, as aggregation says; see the objective's keys */
     double denominator_rows;       /* rows of the whole optimizer step */
 } rlhf_policy_loss_input;
@@ -136,7 +136,8 @@ typedef struct rlhf_value_loss_output {
 
 /* What an objective wants to be computed for it. */
 enum {
-    RLHF_NEED_REFERENCE = 1, RLHF_NEED_VALUE = 2, RLHF_NEED_ENTROPY = 4, RLHF_NEED_MEAN_LOG_PROB = 8, RLHF_NEED_GROUPS = 16
+    RLHF_NEED_REFERENCE = 1, RLHF_NEED_VALUE = 2, RLHF_NEED_ENTROPY = 4, RLHF_NEED_MEAN_LOG_PROB = 8,
+    RLHF_NEED_GROUPS = 16
 };
 
 /* A NULL function is a piece that the objective does not have. Every function returns 0 or a status that stops the
@@ -152,7 +153,7 @@ typedef struct rlhf_objective_vtable {
     rlhf_status (*advantage)(void *user_data, const rlhf_advantage_input *in, rlhf_advantage_output *out);
     rlhf_status (*policy_loss)(void *user_data, const rlhf_policy_loss_input *in, rlhf_policy_loss_output *out);
     rlhf_status (*value_loss)(void *user_data, const rlhf_value_loss_input *in, rlhf_value_loss_output *out);
-    rlhf_status (*observe_kl)(void *user_data, double mean_sequence_kl, int64_t episodes); /* controllers; may be NULL */
+    rlhf_status (*observe_kl)(void *user_data, double mean_sequence_kl, int64_t episodes); /* may be NULL */
     rlhf_status (*save)(void *user_data, void *buffer, size_t capacity, size_t *needed);
     rlhf_status (*load)(void *user_data, const void *buffer, size_t bytes);
     rlhf_status (*set)(void *user_data, const char *key, double value);                    /* may be NULL: no keys */

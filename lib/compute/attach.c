@@ -67,11 +67,11 @@ rlhf_status rlhfi_buffer_reserve(rlhf_context *context, rlhfi_buffer *buffer, si
     if (!rlhfi_add(count, step - 1, &count))
         return rlhfi_out_of_memory(context);
     count -= count % step;
-    float *data = rlhfi_alloc_array(context, count, sizeof *data);
-    if (data == NULL)
+    rlhfi_free(context, buffer->data); /* first: the contents are lost anyway, and both at once would be a peak */
+    buffer->capacity = 0;
+    buffer->data = rlhfi_alloc_array(context, count, sizeof *buffer->data);
+    if (buffer->data == NULL)
         return RLHF_E_NOMEM;
-    rlhfi_free(context, buffer->data);
-    buffer->data = data;
     buffer->capacity = count;
     return RLHF_OK;
 }

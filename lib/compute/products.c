@@ -10,6 +10,7 @@ enum {
     TASK_WORK = 1 << 20,    /* of a task, at least */
     MOST_TASKS = 32,
     ENOUGH_TASKS = 8,
+    TRIALS = 3,             /* of each way before the faster one is known */
     WIDE_PANELS = 4,        /* 128 columns: what one row needs to hide the latency of its chains */
     SLAB = 512,             /* k of a column-major left-hand block that is copied at a time; a multiple of the chunk */
     SLAB_STRIDE = 128,      /* distance of its k from which copying pays: pages and cache sets run out */
@@ -182,6 +183,46 @@ static rlhf_status product_portions(rlhf_context *context, const rlhfi_block *wo
     return RLHF_OK;
 }
 
+static rlhf_status own_product(rlhf_context *context, const rlhfi_block *work, int transpose_b, const float *b,
+                               int64_t ldb)
+{
+    for (int64_t p = 0; p < work->k; p += K_LIMIT) {
+        rlhfi_block part = *work;
+        part.k = smaller(K_LIMIT, work->k - p);
+        part.a += p * work->a_step;
+        part.accumulate = work->accumulate || p > 0;
+        part.bias = p + part.k == work->k ? work->bias : NULL;
+        RLHFI_TRY(product_portions(context, &part, transpose_b, b + (transpose_b ? p : p * ldb), ldb));
+    }
+    return RLHF_OK;
+}
+
+/* Large products: our own loops and BLIS give the same bits, and which is faster depends on the machine. So the first
+ * ones are done in turns, and the better way does the rest. */
+static rlhf_status large_product(rlhf_context *context, const rlhfi_block *work, int transpose_b, const float *b,
+                                 int64_t ldb)
+{
+    rlhfi_compute *compute = rlhfi_compute_of(context);
+    bool open = compute->race.trials < 2 * TRIALS;
+    int way = open ? compute->race.trials % 2 : compute->race.rate[1] > compute->race.rate[0];
+    double start = open ? rlhfi_seconds() : 0.0;
+
+    if (way == 0) {
+        RLHFI_TRY(own_product(context, work, transpose_b, b, ldb));
+    } else {
+        rlhfi_block whole = *work;
+        whole.b = b;
+        rlhfi_blis_product(context, &whole, transpose_b ? 1 : ldb, transpose_b ? ldb : 1);
+    }
+    if (open) {
+        double rate = (double)work->m * (double)work->n * (double)work->k / (rlhfi_seconds() - start + 1e-9);
+        if (rate > compute->race.rate[way])
+            compute->race.rate[way] = rate;
+        compute->race.trials++;
+    }
+    return RLHF_OK;
+}
+
 rlhf_status rlhfi_product(rlhf_context *context, int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k,
                           const float *a, int64_t lda, const float *b, int64_t ldb, const float *bias, int accumulate,
                           float *c, int64_t ldc)
@@ -195,18 +236,7 @@ rlhf_status rlhfi_product(rlhf_context *context, int transpose_a, int transpose_
         empty_product(&work);
         return RLHF_OK;
     }
-    if (rlhfi_blis_wants(context, m, n, k)) {
-        work.b = b;
-        rlhfi_blis_product(context, &work, transpose_b ? 1 : ldb, transpose_b ? ldb : 1);
-        return RLHF_OK;
-    }
-    for (int64_t p = 0; p < k; p += K_LIMIT) {
-        rlhfi_block part = work;
-        part.k = smaller(K_LIMIT, k - p);
-        part.a += p * work.a_step;
-        part.accumulate = accumulate || p > 0;
-        part.bias = p + part.k == k ? bias : NULL;
-        RLHFI_TRY(product_portions(context, &part, transpose_b, b + (transpose_b ? p : p * ldb), ldb));
-    }
-    return RLHF_OK;
+    if (rlhfi_blis_suits(context, m, n, k))
+        return large_product(context, &work, transpose_b, b, ldb);
+    return own_product(context, &work, transpose_b, b, ldb);
 }

@@ -13,10 +13,10 @@
 #include <blis.h>
 
 enum {
-    ROWS = 24, COLUMNS = 16,            /* of the register tile: MR, NR */
+    ROWS = 24, COLUMNS = 16,                     /* MR, NR: sizes for which BLIS has packing kernels */
     ROW_BLOCK = 480, COLUMN_BLOCK = 3072,        /* MC, NC */
     TILE_ROWS = 480, TILE_COLUMNS = 768,         /* of the tiles of C that threads take */
-    LEAST_ROWS = 256, LEAST_COLUMNS = 512, LEAST_K = 512 /* below, our own loops are as fast or faster */
+    LEAST_ROWS = 256, LEAST_COLUMNS = 512, LEAST_K = 512 /* below, its overhead is certain to show */
 };
 
 struct blis {
@@ -158,7 +158,7 @@ void rlhfi_blis_detach(rlhf_context *context)
 
 const char *rlhfi_blis_version(void) { return bli_info_get_version_str(); }
 
-bool rlhfi_blis_wants(const rlhf_context *context, int64_t m, int64_t n, int64_t k)
+bool rlhfi_blis_suits(const rlhf_context *context, int64_t m, int64_t n, int64_t k)
 {
     return rlhfi_compute_of(context)->blis != NULL && m >= LEAST_ROWS && n >= LEAST_COLUMNS && k >= LEAST_K;
 }
@@ -201,7 +201,7 @@ void rlhfi_blis_attach(rlhf_context *context) { (void)context; }
 void rlhfi_blis_detach(rlhf_context *context) { (void)context; }
 const char *rlhfi_blis_version(void) { return NULL; }
 
-bool rlhfi_blis_wants(const rlhf_context *context, int64_t m, int64_t n, int64_t k)
+bool rlhfi_blis_suits(const rlhf_context *context, int64_t m, int64_t n, int64_t k)
 {
     (void)context, (void)m, (void)n, (void)k;
     return false;

@@ -13,6 +13,10 @@ typedef struct rlhfi_buffer {
 
 typedef struct rlhfi_compute {
     void *blis;           /* products_blis.c; NULL without BLIS */
+    struct {
+        int32_t trials;   /* large products done so far, while it is open which way is faster */
+        double rate[2];   /* best operations per second: own loops, BLIS */
+    } race;
     rlhfi_buffer packed;  /* the right-hand matrix of a product, as panels */
     rlhfi_buffer partial; /* sums of row blocks that wait to be added in order */
     rlhfi_buffer tile;    /* a chunk of logits and of gathered rows */
@@ -58,7 +62,7 @@ static inline int64_t rlhfi_head_blocks(int64_t vocabulary)
 void rlhfi_blis_attach(rlhf_context *context);
 void rlhfi_blis_detach(rlhf_context *context);
 const char *rlhfi_blis_version(void); /* of the running library, NULL without BLIS */
-bool rlhfi_blis_wants(const rlhf_context *context, int64_t m, int64_t n, int64_t k);
+bool rlhfi_blis_suits(const rlhf_context *context, int64_t m, int64_t n, int64_t k);
 void rlhfi_blis_product(rlhf_context *context, const rlhfi_block *work, int64_t b_row, int64_t b_column);
 
 #endif

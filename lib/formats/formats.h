@@ -40,7 +40,7 @@ rlhf_status rlhfi_json_dump_others(rlhf_context *context, const rlhfi_json *obje
 
 /* ---- YAML (libyaml's event interface) ---------------------------------------------------------------------------- */
 
-/* One document with something in it, at most 1 MiB, 65536 values and 16 levels; aliases, anchors and tags are refused. */
+/* One document with something in it, at most 1 MiB, 65536 values and 16 levels; aliases, anchors, tags are refused. */
 
 typedef struct rlhfi_yaml rlhfi_yaml;
 enum { RLHFI_YAML_SCALAR, RLHFI_YAML_SEQUENCE, RLHFI_YAML_MAPPING };

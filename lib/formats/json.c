@@ -1,13 +1,14 @@
-/* JSON through jansson. Its parser is strict and fast, but four things of real files do not pass it, so the text is
+/* JSON through jansson. Its parser is strict and fast, but some things of real files do not pass it, so the text is
  * respelled where they occur (almost never, and then a copy is made):
  *
  *   NaN, Infinity, -Infinity    Python writes them. jansson has no such numbers: they become the strings "\0NaN",
  *                               "\0Infinity", "\0-Infinity".
  *   strings that begin with \0  get a second \0, so none can be mistaken for one of the above.
  *   integers beyond int64       get ".0", so they become reals instead of errors.
- *   nesting beyond 64           is refused here; jansson's own limit is 2048.
  *
- * The accessors undo the respelling, and error positions are carried back to the text as it was given. */
+ * The accessors undo the respelling, and error positions are carried back to the text as it was given. On the same way
+ * nesting beyond 64 levels is refused (jansson's own limit is 2048), and a NUL byte, which jansson overlooks behind a
+ * number or a word. */
 #include "formats/json.h"
 
 #include <jansson.h>
@@ -26,7 +27,7 @@ struct walk {
     size_t bytes, at;
     bool in_string;
     int depth;
-    bool too_deep; /* at points at the bracket */
+    const char *problem; /* NULL, or what must not be at the current place */
 };
 
 /* Moves behind the closing quote, if there is one. */
@@ -65,7 +66,7 @@ static bool skip_number(struct walk *walk)
     return whole && walk->at - begin >= 19 && !rlhfi_parse_int64(walk->text + begin, walk->at - begin, &value);
 }
 
-/* Finds the next place that needs another spelling; false at the end and at nesting that is too deep. */
+/* Finds the next place that needs another spelling; false at the end and at a problem. */
 static bool next_change(struct walk *walk, struct change *change)
 {
     static const struct {
@@ -93,7 +94,7 @@ static bool next_change(struct walk *walk, struct change *change)
         case '{':
         case '[':
             if (++walk->depth > RLHFI_JSON_DEPTH) {
-                walk->too_deep = true;
+                walk->problem = "nested deeper than 64 levels";
                 return false;
             }
             walk->at++;
@@ -123,6 +124,9 @@ static bool next_change(struct walk *walk, struct change *change)
                 return true;
             }
             break;
+        case '\0':
+            walk->problem = "a NUL byte";
+            return false;
         default:
             walk->at++;
         }
@@ -194,8 +198,8 @@ rlhf_status rlhfi_json_parse(rlhfi_json **out, rlhf_context *context, const char
 
     *out = NULL;
     size = respell(text, bytes, NULL, &walk);
-    if (walk.too_deep)
-        return fail_at(context, name, text, walk.at + 1, "nested deeper than 64 levels");
+    if (walk.problem != NULL)
+        return fail_at(context, name, text, walk.at + 1, walk.problem);
     if (size > INT_MAX) /* jansson counts in int */
         return rlhfi_fail(context, RLHF_E_UNSUPPORTED, "%s: %zu bytes of JSON, at most %d", name, bytes, INT_MAX);
     if (size != bytes) {

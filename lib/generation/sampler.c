@@ -7,50 +7,45 @@
 #include <float.h>
 #include <math.h>
 
-/* Eight numbers at a time. The compilers cut this to the registers that there are; no result depends on how. */
-enum { WIDTH = 8, BLOCK = 64 };
-typedef double wide __attribute__((vector_size(WIDTH * sizeof(double))));
-typedef int64_t wide_bits __attribute__((vector_size(WIDTH * sizeof(int64_t))));
-typedef float narrow __attribute__((vector_size(WIDTH * sizeof(float))));
-typedef int32_t narrow_bits __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+/* What the registers of the oldest x86-64 and of aarch64 hold. */
+typedef double pair __attribute__((vector_size(2 * sizeof(double))));
+typedef int64_t pair_bits __attribute__((vector_size(2 * sizeof(int64_t))));
+typedef float quad __attribute__((vector_size(4 * sizeof(float))));
+typedef int32_t quad_bits __attribute__((vector_size(4 * sizeof(int32_t))));
+enum { LANES = 8, BLOCK = 64 };
 
-/* WIDTH logits from place i on; behind the end stand impossible ones. */
-static void load(const float *logits, int64_t vocabulary, int64_t i, float eight[WIDTH])
+static inline quad load(const float *logits)
 {
-    if (vocabulary - i >= WIDTH) {
-        memcpy(eight, logits + i, WIDTH * sizeof *eight);
-        return;
-    }
-    for (int64_t j = 0; j < WIDTH; j++)
-        eight[j] = i + j < vocabulary ? logits[i + j] : -INFINITY;
+    quad loaded;
+
+    memcpy(&loaded, logits, sizeof loaded);
+    return loaded;
 }
 
 static rlhf_status largest(const float *logits, int64_t vocabulary, float *top)
 {
-    float eight[WIDTH];
-    int32_t good[WIDTH];
-    narrow_bits usable = ~(narrow_bits){0};
-    narrow best, next;
+    quad best = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    quad_bits usable = {-1, -1, -1, -1};
+    bool good;
+    int64_t i = 0;
 
-    for (int j = 0; j < WIDTH; j++)
-        eight[j] = -INFINITY;
-    memcpy(&best, eight, sizeof best);
-    for (int64_t i = 0; i < vocabulary; i += WIDTH) {
-        load(logits, vocabulary, i, eight);
-        memcpy(&next, eight, sizeof next);
+    for (; i + 4 <= vocabulary; i += 4) {
+        quad next = load(logits + i);
+        quad_bits larger = next > best;
+
         usable &= next <= FLT_MAX; /* neither NaN nor +infinity */
-        narrow_bits larger = next > best;
-        best = (narrow)(((narrow_bits)next & larger) | ((narrow_bits)best & ~larger));
+        best = (quad)(((quad_bits)next & larger) | ((quad_bits)best & ~larger));
     }
-    memcpy(eight, &best, sizeof best);
-    memcpy(good, &usable, sizeof usable);
+    good = usable[0] && usable[1] && usable[2] && usable[3];
     *top = -INFINITY;
-    for (int j = 0; j < WIDTH; j++) {
-        if (!good[j])
-            return RLHF_E_NONFINITE;
-        if (eight[j] > *top)
-            *top = eight[j];
+    for (int j = 0; j < 4; j++)
+        *top = best[j] > *top ? best[j] : *top;
+    for (; i < vocabulary; i++) {
+        good = good && logits[i] <= FLT_MAX;
+        *top = logits[i] > *top ? logits[i] : *top;
     }
+    if (!good)
+        return RLHF_E_NONFINITE;
     return *top == -INFINITY ? RLHF_E_INVAL : RLHF_OK;
 }
 
@@ -66,16 +61,13 @@ static int32_t first_equal(const float *logits, float top)
 /* e^x for x <= 0: x = n log 2 + r, the series of e^r up to r^11/11! (relative error below 1e-14), times 2^n. Adding
  * 1.5 * 2^52 rounds to a whole number and leaves it in the low bits. Below -700 the result is 0. No fused operation is
  * wanted here: without one the oldest x86-64 computes the same bits, several at a time. */
-static inline void exponential(const double x_in[WIDTH], double *out)
+static inline pair exponential(pair x)
 {
-    wide x, shifted, n, r, p;
-    wide_bits bits;
+    pair shifted = x * 0x1.71547652b82fep+0 + 0x1.8p52;
+    pair n = shifted - 0x1.8p52;
+    pair r = (x - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
+    pair p = r * (1.0 / 39916800) + 1.0 / 3628800;
 
-    memcpy(&x, x_in, sizeof x);
-    shifted = x * 0x1.71547652b82fep+0 + 0x1.8p52;
-    n = shifted - 0x1.8p52;
-    r = (x - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
-    p = r * (1.0 / 39916800) + 1.0 / 3628800;
     p = p * r + 1.0 / 362880;
     p = p * r + 1.0 / 40320;
     p = p * r + 1.0 / 5040;
@@ -86,43 +78,41 @@ static inline void exponential(const double x_in[WIDTH], double *out)
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    bits = (wide_bits)p + ((wide_bits)shifted << 52);
-    bits &= x > -700.0;
-    memcpy(out, &bits, sizeof bits);
+    return (pair)(((pair_bits)p + ((pair_bits)shifted << 52)) & (x > -700.0));
 }
 
-static void weigh(const float *logits, int64_t vocabulary, float top, double inverse_temperature, double *weight)
+static void weigh(const float *logits, int64_t vocabulary, double top, double inverse_temperature, double *weight)
 {
-    float eight[WIDTH];
-    double x[WIDTH], tail[WIDTH];
-
-    for (int64_t i = 0; i < vocabulary; i += WIDTH) {
-        load(logits, vocabulary, i, eight);
-        for (int j = 0; j < WIDTH; j++)
-            x[j] = ((double)eight[j] - (double)top) * inverse_temperature;
-        if (vocabulary - i >= WIDTH) {
-            exponential(x, weight + i);
-        } else {
-            exponential(x, tail);
-            memcpy(weight + i, tail, (size_t)(vocabulary - i) * sizeof *tail);
-        }
-    }
-}
-
-/* Sum of at most BLOCK weights: eight lanes, then a fixed tree. */
-static double block_sum(const double *weight, int64_t count)
-{
-    double lane[WIDTH];
-    wide sum = {0}, next;
     int64_t i = 0;
 
-    for (; i + WIDTH <= count; i += WIDTH) {
-        memcpy(&next, weight + i, sizeof next);
-        sum += next;
+    for (; i + 2 <= vocabulary; i += 2) {
+        pair z = {(double)logits[i], (double)logits[i + 1]};
+        pair w = exponential((z - top) * inverse_temperature);
+
+        memcpy(weight + i, &w, sizeof w);
     }
-    memcpy(lane, &sum, sizeof lane);
+    if (i < vocabulary) {
+        pair z = {(double)logits[i], -INFINITY};
+        weight[i] = exponential((z - top) * inverse_temperature)[0];
+    }
+}
+
+/* Sum of at most BLOCK weights: lane j takes places i with i % LANES == j, then a fixed tree. */
+static double block_sum(const double *weight, int64_t count)
+{
+    double lane[LANES] = {0};
+    pair sum[LANES / 2] = {{0}};
+    int64_t i = 0;
+
+    for (; i + LANES <= count; i += LANES)
+        for (int j = 0; j < LANES / 2; j++) {
+            pair next;
+            memcpy(&next, weight + i + 2 * j, sizeof next);
+            sum[j] += next;
+        }
+    memcpy(lane, sum, sizeof lane);
     for (; i < count; i++)
-        lane[i % WIDTH] += weight[i];
+        lane[i % LANES] += weight[i];
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 

@@ -1,5 +1,5 @@
-/* Architectures as tables: which tensors there are, their shapes, their names in a checkpoint and their place in a layer.
- * A new architecture of this kind is a new entry here. */
+/* Architectures as tables: which tensors there are, their shapes, their names in a checkpoint and their place in a
+ * layer. A new architecture of this kind is a new entry here. */
 #include "model/internal.h"
 
 /* Extents, resolved against the description. */
@@ -119,7 +119,7 @@ const char *rlhfi_model_class(const rlhfi_model *model, enum rlhfi_head_kind hea
     return head == RLHFI_HEAD_TOKENS ? family->causal_class : family->scalar_class;
 }
 
-/* ---- description from a config ----------------------------------------------------------------------------------------- */
+/* ---- description from a config ---------------------------------------------------------------------------------- */
 
 static rlhf_status find_activation(rlhf_context *context, const char *name, enum rlhfi_activation *out)
 {
@@ -226,7 +226,7 @@ static rlhf_status describe(rlhfi_model *model)
     return RLHF_OK;
 }
 
-/* ---- the parameter table ----------------------------------------------------------------------------------------------- */
+/* ---- the parameter table ---------------------------------------------------------------------------------------- */
 
 static int64_t extent_of(const rlhfi_architecture *a, enum extent extent)
 {
@@ -377,8 +377,8 @@ rlhf_status rlhfi_model_need_positions(rlhfi_model *model, int64_t positions)
         rlhfi_free(model->context, sine);
         return RLHF_E_NOMEM;
     }
-    rlhfi_rotary_table(model->context, rows, model->architecture.head_dim, model->architecture.inverse_frequency, cosine,
-                       sine);
+    rlhfi_rotary_table(model->context, rows, model->architecture.head_dim, model->architecture.inverse_frequency,
+                       cosine, sine);
     rlhfi_free(model->context, table->cosine);
     rlhfi_free(model->context, table->sine);
     table->cosine = cosine;

@@ -1,6 +1,6 @@
-/* The backward pass of the trunk, written by hand (formats.md 3.8). What is cheap to compute again (norms, activations) is
- * not stored. Groups that run side by side gather the gradients of the layers in buffers of their own, which are added in
- * order at the end: the sums depend on the batch, not on threads. */
+/* The backward pass of the trunk, written by hand (formats.md 3.8). What is cheap to compute again (norms, activations)
+ * is not stored. Groups that run side by side gather the gradients of the layers in buffers of their own, which are
+ * added in order at the end: the sums depend on the batch, not on threads. */
 #include "model/internal.h"
 
 enum { MOST_BUFFERS = 16, BUFFER_FLOATS = 1 << 24 };
@@ -46,11 +46,11 @@ static rlhf_status linear_backward(rlhf_context *context, const rlhfi_model *mod
     if (map->bias != RLHFI_NONE)
         RLHFI_TRY(rlhfi_bias_gradient(context, rows, map->out, dy, map->out, gradient_at(sink, map->bias)));
     if (transposed)
-        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->out, map->in, rows, dy, map->out, x, map->in, NULL, 1,
-                                dw, map->in));
+        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->out, map->in, rows, dy, map->out, x, map->in, NULL,
+                                1, dw, map->in));
     else
-        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->in, map->out, rows, x, map->in, dy, map->out, NULL, 1,
-                                dw, map->out));
+        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->in, map->out, rows, x, map->in, dy, map->out, NULL,
+                                1, dw, map->out));
     if (panels != NULL)
         return rlhfi_product_panels(context, rows, dy, map->out, panels, NULL, dx, lddx);
     return rlhfi_product(context, RLHFI_NO, !transposed, rows, map->in, map->out, dy, map->out, weight,
@@ -87,17 +87,20 @@ static rlhf_status layer_backward(rlhf_context *context, const rlhfi_model *mode
 
     /* MLP. The gradient of the hidden layer lies where the gate's will be: one replaces the other in place. */
     rlhfi_block_activate(context, model, rows, tape->up, scratch->hidden);
-    RLHFI_TRY(linear_backward(context, model, &down, panels != NULL ? panels->d_down : NULL, sink, rows, scratch->hidden, dx, scratch->d_up, width));
+    RLHFI_TRY(linear_backward(context, model, &down, panels->d_down, sink, rows, scratch->hidden, dx, scratch->d_up,
+                              width));
     rlhfi_activate_backward(context, a->activation, rows, a->inner, tape->up, width,
                             a->gated ? tape->up + a->inner : NULL, width, scratch->d_up, width, scratch->d_up, width,
                             a->gated ? scratch->d_up + a->inner : NULL, width);
     rlhfi_norm_forward(context, model, l->norm2_weight, l->norm2_bias, rows, tape->middle, scratch->normed, NULL, NULL);
-    RLHFI_TRY(linear_backward(context, model, &up, panels != NULL ? panels->d_up : NULL, sink, rows, scratch->normed, scratch->d_up, scratch->d_normed, a->width));
-    RLHFI_TRY(norm_backward(context, model, l->norm2_weight, l->norm2_bias, sink, rows, tape->middle, tape->mean2, tape->rstd2,
-                            scratch->d_normed, dx));
+    RLHFI_TRY(linear_backward(context, model, &up, panels->d_up, sink, rows, scratch->normed, scratch->d_up,
+                              scratch->d_normed, a->width));
+    RLHFI_TRY(norm_backward(context, model, l->norm2_weight, l->norm2_bias, sink, rows, tape->middle, tape->mean2,
+                            tape->rstd2, scratch->d_normed, dx));
 
     /* Attention. */
-    RLHFI_TRY(linear_backward(context, model, &projection, panels != NULL ? panels->d_output : NULL, sink, rows, tape->attended, dx, scratch->d_attended, query));
+    RLHFI_TRY(linear_backward(context, model, &projection, panels->d_output, sink, rows, tape->attended, dx,
+                              scratch->d_attended, query));
     attention = rlhfi_whole_attention(model, layer, group, tape->qkv, scratch->key, scratch->value);
     RLHFI_TRY(rlhfi_attend_backward(context, &attention, tape->qkv, qkv.out, tape->attended, query,
                                     tape->log_sum_exp, scratch->d_attended, query, dq, qkv.out, dk, dv, qkv.out));
@@ -105,9 +108,10 @@ static rlhf_status layer_backward(rlhf_context *context, const rlhfi_model *mode
         rlhfi_rotate(context, rows, a->heads + a->kv_heads, a->head_dim, position, model->table->cosine,
                      model->table->sine, -1, scratch->d_qkv, qkv.out);
     rlhfi_norm_forward(context, model, l->norm1_weight, l->norm1_bias, rows, tape->input, scratch->normed, NULL, NULL);
-    RLHFI_TRY(linear_backward(context, model, &qkv, panels != NULL ? panels->d_qkv : NULL, sink, rows, scratch->normed, scratch->d_qkv, scratch->d_normed, a->width));
-    return norm_backward(context, model, l->norm1_weight, l->norm1_bias, sink, rows, tape->input, tape->mean1, tape->rstd1,
-                         scratch->d_normed, dx);
+    RLHFI_TRY(linear_backward(context, model, &qkv, panels->d_qkv, sink, rows, scratch->normed, scratch->d_qkv,
+                              scratch->d_normed, a->width));
+    return norm_backward(context, model, l->norm1_weight, l->norm1_bias, sink, rows, tape->input, tape->mean1,
+                         tape->rstd1, scratch->d_normed, dx);
 }
 
 static rlhf_status group_backward(rlhf_context *context, const struct run *run, const rlhfi_group *group,
@@ -124,7 +128,7 @@ static rlhf_status group_backward(rlhf_context *context, const struct run *run, 
                             tape->last + row * width, tape->mean != NULL ? tape->mean + row : NULL, tape->rstd + row,
                             scratch->d_normed, dx));
     for (int64_t layer = model->architecture.layers - 1; layer >= 0; layer--) {
-        const rlhfi_layer_panels *panels = run->panels != NULL ? &run->panels[layer] : NULL;
+        const rlhfi_layer_panels *panels = run->panels != NULL ? &run->panels[layer] : &rlhfi_no_panels;
         rlhfi_layer_tape at = rlhfi_layer_tape_at(model, &tape->layer[layer], row);
         RLHFI_TRY(layer_backward(context, model, layer, panels, group, &at, tape->position + row, sink, scratch, dx));
     }

@@ -31,7 +31,9 @@ rlhfi_linear rlhfi_linear_down(const rlhfi_model *model, int64_t layer)
     return (rlhfi_linear){l->down_weight, l->down_bias, model->architecture.inner, model->architecture.width};
 }
 
-/* Panels and products give the same bits: panels are for few rows. */
+const rlhfi_layer_panels rlhfi_no_panels = {0};
+
+/* Panels and products give the same bits. */
 static rlhf_status linear(rlhf_context *context, const rlhfi_model *model, const rlhfi_linear *map,
                           const rlhfi_panels *panels, int64_t rows, const float *x, float *y)
 {
@@ -75,8 +77,9 @@ rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, i
     const rlhfi_layer *l = &model->table->layer[layer];
     rlhfi_linear qkv = rlhfi_linear_qkv(model, layer);
 
-    rlhfi_norm_forward(context, model, l->norm1_weight, l->norm1_bias, rows, tape->input, normed, tape->mean1, tape->rstd1);
-    RLHFI_TRY(linear(context, model, &qkv, panels != NULL ? panels->qkv : NULL, rows, normed, tape->qkv));
+    rlhfi_norm_forward(context, model, l->norm1_weight, l->norm1_bias, rows, tape->input, normed, tape->mean1,
+                       tape->rstd1);
+    RLHFI_TRY(linear(context, model, &qkv, panels->qkv, rows, normed, tape->qkv));
     /* The heads of q and of k stand side by side: one rotation turns both. */
     if (a->position == RLHFI_POSITION_ROTARY)
         rlhfi_rotate(context, rows, a->heads + a->kv_heads, a->head_dim, position, model->table->cosine,
@@ -84,7 +87,8 @@ rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, i
     return RLHF_OK;
 }
 
-void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up, float *hidden)
+void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up,
+                          float *hidden)
 {
     const rlhfi_architecture *a = &model->architecture;
     int64_t width = rlhfi_up_width(a);
@@ -103,12 +107,13 @@ rlhf_status rlhfi_block_end(rlhf_context *context, const rlhfi_model *model, int
     int64_t width = model->architecture.width;
 
     /* Branch first, residual second; a sum of two does not care which comes first. */
-    RLHFI_TRY(linear(context, model, &projection, panels != NULL ? panels->output : NULL, rows, tape->attended, tape->middle));
+    RLHFI_TRY(linear(context, model, &projection, panels->output, rows, tape->attended, tape->middle));
     rlhfi_add_to(context, tape->middle, tape->input, rows * width);
-    rlhfi_norm_forward(context, model, l->norm2_weight, l->norm2_bias, rows, tape->middle, normed, tape->mean2, tape->rstd2);
-    RLHFI_TRY(linear(context, model, &up, panels != NULL ? panels->up : NULL, rows, normed, tape->up));
+    rlhfi_norm_forward(context, model, l->norm2_weight, l->norm2_bias, rows, tape->middle, normed, tape->mean2,
+                       tape->rstd2);
+    RLHFI_TRY(linear(context, model, &up, panels->up, rows, normed, tape->up));
     rlhfi_block_activate(context, model, rows, tape->up, hidden);
-    RLHFI_TRY(linear(context, model, &down, panels != NULL ? panels->down : NULL, rows, hidden, output));
+    RLHFI_TRY(linear(context, model, &down, panels->down, rows, hidden, output));
     rlhfi_add_to(context, output, tape->middle, rows * width);
     return RLHF_OK;
 }

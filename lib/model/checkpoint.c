@@ -1,9 +1,9 @@
-/* Models in Hugging Face directories: reading with every disagreement named at once, writing what transformers reads. */
+/* Models in Hugging Face directories: every disagreement is named at once, and transformers reads what is written. */
 #include "model/internal.h"
 
 static const char gain_key[] = "rlhf_score_gain", bias_key[] = "rlhf_score_bias", tie_key[] = "tie_word_embeddings";
 
-/* ---- settings that go into config.json ------------------------------------------------------------------------------------ */
+/* ---- settings that go into config.json -------------------------------------------------------------------------- */
 
 /* Replaces *json by the same object with the given keys set; values are JSON texts, NULL removes. Two keys at most. */
 static rlhf_status amend(rlhf_context *context, char **json, const char *const keys[3], const char *const values[2])
@@ -65,14 +65,14 @@ static rlhf_status read_normalisation(rlhfi_model *model)
     rlhfi_json_number(rlhfi_json_get(root, bias_key), &bias);
     rlhfi_json_release(&root);
     if (!__builtin_isfinite(gain) || gain == 0.0 || !__builtin_isfinite(bias))
-        return rlhfi_fail(model->context, RLHF_E_FORMAT, "config.json: %s must be finite and not 0, %s finite", gain_key,
-                          bias_key);
+        return rlhfi_fail(model->context, RLHF_E_FORMAT, "config.json: %s must be finite and not 0, %s finite",
+                          gain_key, bias_key);
     model->score_gain = gain;
     model->score_bias = bias;
     return RLHF_OK;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------------ */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 /* Buffers that old files carry along (formats.md 1.8), and heads that this kind of model has no use for. */
 static bool may_be_ignored(const rlhfi_model *model, const char *name)
@@ -228,7 +228,7 @@ rlhf_status rlhfi_model_load(rlhfi_model **out, rlhf_context *context, const cha
     return status;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------------ */
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
 
 static rlhf_status save_text(rlhf_context *context, const char *directory, const char *name, const char *text)
 {

@@ -2,11 +2,11 @@
  * panels, which stream once from memory and give the same bits. */
 #include "model/internal.h"
 
-/* Rows of a group: of a small model's step, so that all threads have some, and of a large one's prompts, to bound memory.
- * Up to PANEL_ROWS rows the panels are faster than ordinary products. */
+/* Rows of a group: of a small model's step, so that all threads have some, and of a large one's prompts, to bound
+ * memory. Up to PANEL_ROWS rows the panels are faster than ordinary products. */
 enum { SMALL_GROUP = 32, LARGE_GROUP = 1024, PANEL_ROWS = 64, FIRST_CAPACITY = 64 };
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the cache -------------------------------------------------------------------------------------------------- */
 
 struct slot {
     float *data;                 /* [layers, capacity, width] */
@@ -121,7 +121,7 @@ void rlhfi_cache_release(rlhfi_cache **cache)
     rlhf_context_release(&context);
 }
 
-/* ---- the step ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the step --------------------------------------------------------------------------------------------------- */
 
 struct scratch {
     rlhfi_layer_tape tape;       /* its arrays serve every layer in turn */
@@ -211,8 +211,8 @@ static rlhf_status group_logits(rlhf_context *context, const struct run *run, co
     for (int64_t s = 0; s < group->sequences; s++)
         scratch->id[s] = (int32_t)(group->offset[s + 1] - 1);
     rlhfi_gather(context, group->sequences, width, scratch->tape.input, scratch->id, 0, scratch->last);
-    rlhfi_norm_forward(context, model, model->table->final_weight, model->table->final_bias, group->sequences, scratch->last,
-                       scratch->normed, NULL, NULL);
+    rlhfi_norm_forward(context, model, model->table->final_weight, model->table->final_bias, group->sequences,
+                       scratch->last, scratch->normed, NULL, NULL);
     if (group->sequences <= PANEL_ROWS)
         return rlhfi_product_panels(context, group->sequences, scratch->normed, width, model->decode->head, NULL,
                                     logits, vocabulary);
@@ -232,7 +232,7 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
 
     rlhfi_embed(context, model, group->rows, run->tokens + group->row, position, tape->input);
     for (int64_t layer = 0; layer < a->layers; layer++) {
-        const rlhfi_layer_panels *panels = group->rows <= PANEL_ROWS ? &model->decode->layer[layer] : NULL;
+        const rlhfi_layer_panels *panels = group->rows <= PANEL_ROWS ? &model->decode->layer[layer] : &rlhfi_no_panels;
         rlhfi_attention attention;
         RLHFI_TRY(rlhfi_block_begin(context, model, layer, panels, group->rows, position, tape, scratch->normed));
         attention = cached_attention(run, group, layer, scratch);
@@ -259,7 +259,7 @@ static rlhf_status take_slots(rlhfi_model *model, rlhfi_cache *cache, int64_t co
             return rlhfi_fail(context, RLHF_E_INVAL, "decode: slot %lld is named twice", (long long)slot[i]);
         s->taken = true;
         if (fresh > cache->most - s->length)
-            return rlhfi_fail(context, RLHF_E_RANGE, "decode: slot %lld holds %lld tokens, %lld more make more than %lld",
+            return rlhfi_fail(context, RLHF_E_RANGE, "decode: slot %lld: %lld tokens and %lld more are over %lld",
                               (long long)slot[i], (long long)s->length, (long long)fresh, (long long)cache->most);
         RLHFI_TRY(rlhfi_check_tokens(model, i, tokens + offset[i], fresh));
         RLHFI_TRY(reserve(cache, s, s->length + fresh));

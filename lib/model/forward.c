@@ -2,7 +2,7 @@
 #include "model/internal.h"
 
 /* Rows of a group when a batch is cut: enough for the products to run at full speed, few enough for the cache. */
-enum { GROUP_ROWS = 256 };
+enum { GROUP_ROWS = 128 };
 
 void *rlhfi_scratch(const rlhfi_model *model, int64_t count, size_t size)
 {
@@ -12,7 +12,7 @@ void *rlhfi_scratch(const rlhfi_model *model, int64_t count, size_t size)
 rlhf_status rlhfi_model_idle(const rlhfi_model *model)
 {
     if (model->busy)
-        return rlhfi_fail(model->context, RLHF_E_BUSY, "model: a loss callback may not call the model that is training");
+        return rlhfi_fail(model->context, RLHF_E_BUSY, "model: a loss callback may not call the model in training");
     return RLHF_OK;
 }
 
@@ -172,7 +172,7 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
     rlhfi_layer_tape now = scratch->inference;
 
     for (int64_t layer = 0; layer < a->layers; layer++) {
-        const rlhfi_layer_panels *panels = run->panels != NULL ? &run->panels[layer] : NULL;
+        const rlhfi_layer_panels *panels = run->panels != NULL ? &run->panels[layer] : &rlhfi_no_panels;
         rlhfi_attention attention;
         float *output = now.input; /* free again once the middle is known */
         if (tape != NULL) {
@@ -185,7 +185,8 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
         attention = rlhfi_whole_attention(model, layer, group, now.qkv, scratch->key, scratch->value);
         RLHFI_TRY(rlhfi_attend(context, &attention, now.qkv, rlhfi_qkv_width(a), now.attended,
                                rlhfi_query_width(a), now.log_sum_exp));
-        RLHFI_TRY(rlhfi_block_end(context, model, layer, panels, group->rows, &now, scratch->normed, scratch->hidden, output));
+        RLHFI_TRY(rlhfi_block_end(context, model, layer, panels, group->rows, &now, scratch->normed, scratch->hidden,
+                                  output));
         now.input = output;
     }
     rlhfi_norm_forward(context, model, model->table->final_weight, model->table->final_bias, group->rows, now.input,

@@ -1,6 +1,6 @@
-/* Small models do little work per kernel, so that starting threads for each would cost more than the work. Their batches
- * are cut into groups of sequences, and a worker takes a group through all layers alone, its activations never leaving
- * its cache. The cut depends on nothing but the batch, and a row's bits depend on nothing but the row. */
+/* Small models do little work per kernel, so that starting threads for each would cost more than the work. Their
+ * batches are cut into groups of sequences, and a worker takes a group through all layers alone, its activations never
+ * leaving its cache. The cut depends on nothing but the batch, and a row's bits depend on nothing but the row. */
 #include "model/internal.h"
 
 /* A layer of 256 Ki floats is 1 MiB, what a core's own cache holds. */
@@ -14,7 +14,8 @@ bool rlhfi_model_is_small(const rlhfi_model *model)
     return floats <= SMALL_LAYER;
 }
 
-rlhf_status rlhfi_groups_make(const rlhfi_model *model, const rlhfi_ragged *batch, int64_t target, rlhfi_groups *groups)
+rlhf_status rlhfi_groups_make(const rlhfi_model *model, const rlhfi_ragged *batch, int64_t target,
+                              rlhfi_groups *groups)
 {
     int64_t sequences = batch->sequences, used = 0, *offset, *length;
     rlhfi_group *group = NULL;

@@ -4,19 +4,17 @@
 /* Streams of scalar heads lie apart from those of the trunk's tensors. */
 enum { HEAD_STREAM = 1 << 30 };
 
-static double initializer_range(const rlhfi_model *model)
+static rlhf_status initializer_range(const rlhfi_model *model, double *range)
 {
     rlhfi_json *root = NULL;
-    double range = 0.02;
 
-    if (model->config.json != NULL &&
-        rlhfi_json_parse(&root, model->context, model->config.json, strlen(model->config.json), "config.json") == RLHF_OK) {
-        double given;
-        if (rlhfi_json_number(rlhfi_json_get(root, "initializer_range"), &given))
-            range = given;
-        rlhfi_json_release(&root);
-    }
-    return range;
+    RLHFI_TRY(rlhfi_json_parse(&root, model->context, model->config.json, strlen(model->config.json), "config.json"));
+    *range = 0.02;
+    rlhfi_json_number(rlhfi_json_get(root, "initializer_range"), range);
+    rlhfi_json_release(&root);
+    if (!(*range >= 0.0) || *range > 1e6)
+        return rlhfi_fail(model->context, RLHF_E_FORMAT, "config.json: initializer_range must be a number from 0");
+    return RLHF_OK;
 }
 
 static void fill(float *out, int64_t count, float value)
@@ -38,11 +36,10 @@ void rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed)
 
 rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed)
 {
-    double range = initializer_range(model);
-    double residual = range / __builtin_sqrt(2.0 * (double)model->architecture.layers);
+    double range, residual;
 
-    if (!(range >= 0.0) || range > 1e6)
-        return rlhfi_fail(model->context, RLHF_E_FORMAT, "config.json: initializer_range must be a number from 0");
+    RLHFI_TRY(initializer_range(model, &range));
+    residual = range / __builtin_sqrt(2.0 * (double)model->architecture.layers);
     for (int64_t i = 0; i < model->parameter_count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
         float *data = model->weights->data + parameter->offset;

@@ -4,12 +4,12 @@
 
 #include "model/model.h"
 
-/* ---- architecture.c -------------------------------------------------------------------------------------------------- */
+/* ---- architecture.c --------------------------------------------------------------------------------------------- */
 
 enum { RLHFI_NONE = -1 };
 
-/* Where the tensors of one layer begin in the flat buffer; RLHFI_NONE = the architecture has none. Tensors that are used
- * together stand side by side and are one: q, k, v rows, and gate, up rows. */
+/* Where the tensors of one layer begin in the flat buffer; RLHFI_NONE = the architecture has none. Tensors that are
+ * used together stand side by side and are one: q, k, v rows, and gate, up rows. */
 typedef struct rlhfi_layer {
     int64_t norm1_weight, norm1_bias;
     int64_t qkv_weight, qkv_bias;
@@ -39,16 +39,16 @@ size_t rlhfi_model_text(const rlhfi_model *model, char *buffer, size_t capacity)
 /* Makes the rotary tables hold at least this many positions. */
 rlhf_status rlhfi_model_need_positions(rlhfi_model *model, int64_t positions);
 
-/* ---- weights.c, initialise.c -------------------------------------------------------------------------------------------- */
+/* ---- weights.c, initialise.c ------------------------------------------------------------------------------------ */
 
 /* A model with its tables from a config (taken over, also on failure) and weights that are not filled in yet. */
-rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_config *config, enum rlhfi_head_kind head,
-                            bool with_weights);
+rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_config *config,
+                            enum rlhfi_head_kind head, bool with_weights);
 rlhf_status rlhfi_model_need_weights(rlhfi_model *model); /* the flat buffer, contents undefined */
 rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed);
 void rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed);
 
-/* ---- panels.c: the weights of all layers, packed ---------------------------------------------------------------------------- */
+/* ---- panels.c: the weights of all layers, packed ---------------------------------------------------------------- */
 
 typedef struct rlhfi_layer_panels {
     rlhfi_panels *qkv, *output, *up, *down;
@@ -61,11 +61,13 @@ struct rlhfi_panel_set {
     rlhfi_panels *head;               /* of a tokens head; NULL until decoding asked for it */
 };
 
+extern const rlhfi_layer_panels rlhfi_no_panels;
+
 /* Makes model->decode hold the weights as they are now. */
 rlhf_status rlhfi_panels_need(rlhfi_model *model, bool head, bool backward);
 void rlhfi_panel_set_release(rlhfi_model *model);
 
-/* ---- block.c: one layer, row by row; training, scoring and decoding all run these two ------------------------------------
+/* ---- block.c: one layer, row by row; training, scoring and decoding all run these two ------------------------------
  * context: the model's own, or the lane that works on the rows. */
 
 /* What the backward pass needs of one layer. In inference the arrays are scratch that every layer overwrites. */
@@ -121,18 +123,19 @@ void rlhfi_norm_forward(rlhf_context *context, const rlhfi_model *model, int64_t
 /* token and, where there are any, position embeddings */
 void rlhfi_embed(rlhf_context *context, const rlhfi_model *model, int64_t rows, const int32_t *token,
                  const int32_t *position, float *x);
-/* tape->input to tape->qkv. normed: scratch [rows, width]. panels NULL = ordinary products. */
+/* tape->input to tape->qkv. normed: scratch [rows, width]. A panel that is NULL = an ordinary product. */
 rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, int64_t layer,
                               const rlhfi_layer_panels *panels, int64_t rows, const int32_t *position,
                               const rlhfi_layer_tape *tape, float *normed);
 /* y = act(gate) * up, or act(up) */
-void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up, float *hidden);
+void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up,
+                          float *hidden);
 /* tape->attended to output [rows, width]. hidden: scratch [rows, inner]. */
 rlhf_status rlhfi_block_end(rlhf_context *context, const rlhfi_model *model, int64_t layer,
                             const rlhfi_layer_panels *panels, int64_t rows, const rlhfi_layer_tape *tape, float *normed,
                             float *hidden, float *output);
 
-/* ---- groups.c: sequences that one worker takes through all layers by itself ---------------------------------------------- */
+/* ---- groups.c: sequences that one worker takes through all layers by itself ------------------------------------- */
 
 typedef struct rlhfi_group {
     int64_t first, sequences;         /* counting only sequences that are not empty */
@@ -151,7 +154,8 @@ typedef struct rlhfi_groups {
 /* Whether a layer's weights stay in a core's cache, so that working group by group wins. */
 bool rlhfi_model_is_small(const rlhfi_model *model);
 /* Cuts a batch by its shape alone into groups of at least target rows, the last one excepted. In the arena. */
-rlhf_status rlhfi_groups_make(const rlhfi_model *model, const rlhfi_ragged *batch, int64_t target, rlhfi_groups *groups);
+rlhf_status rlhfi_groups_make(const rlhfi_model *model, const rlhfi_ragged *batch, int64_t target,
+                              rlhfi_groups *groups);
 
 /* Calls work for every index; returns the status of the first index that failed. Parallel calls get the lane of their
  * worker (rlhfi_lanes_need first), others the model's context and worker 0. */
@@ -163,7 +167,7 @@ int64_t rlhfi_groups_workers(const rlhfi_model *model, bool parallel);
 rlhf_status rlhfi_lanes_need(rlhfi_model *model);
 void rlhfi_lanes_release(rlhfi_model *model);
 
-/* ---- forward.c ------------------------------------------------------------------------------------------------------------- */
+/* ---- forward.c -------------------------------------------------------------------------------------------------- */
 
 struct rlhfi_tape {
     int64_t tokens;
@@ -189,7 +193,7 @@ rlhf_status rlhfi_model_idle(const rlhfi_model *model);
 void *rlhfi_scratch(const rlhfi_model *model, int64_t count, size_t size);
 
 
-/* ---- roles.c: what the four roles have in common ---------------------------------------------------------------------------- */
+/* ---- roles.c: what the four roles have in common ---------------------------------------------------------------- */
 
 rlhf_status rlhfi_role_view(const rlhfi_model *model, const rlhf_batch *batch, rlhf_batch_view *view);
 rlhf_status rlhfi_role_temperature(const rlhfi_model *model, double temperature, float *inverse);

@@ -11,7 +11,7 @@
 #include <rlhf/reward_model.h>
 #include <rlhf/value_model.h>
 
-/* ---- description: a decoder is this table, one block implementation runs them all ------------------------------------ */
+/* ---- description: a decoder is this table, one block implementation runs them all ------------------------------- */
 
 enum rlhfi_norm { RLHFI_NORM_LAYER = 1, RLHFI_NORM_RMS = 2 };
 enum rlhfi_position { RLHFI_POSITION_LEARNED = 1, RLHFI_POSITION_ROTARY = 2 };
@@ -33,7 +33,7 @@ typedef struct rlhfi_architecture {
     float *inverse_frequency;         /* [head_dim/2] rotary, llama3 scaling already applied */
 } rlhfi_architecture;
 
-/* ---- parameters: one flat buffer and its table ------------------------------------------------------------------------ */
+/* ---- parameters: one flat buffer and its table ------------------------------------------------------------------ */
 
 enum rlhfi_parameter_kind {           /* how it begins: see initialise.c */
     RLHFI_PARAMETER_MATRIX = 1, RLHFI_PARAMETER_RESIDUAL, RLHFI_PARAMETER_GAIN, RLHFI_PARAMETER_BIAS,
@@ -74,12 +74,14 @@ typedef struct rlhfi_model {
     bool busy;                        /* a loss callback is running: the arena holds its activations */
 } rlhfi_model;
 
-rlhf_status rlhfi_model_load(rlhfi_model **out, rlhf_context *context, const char *directory, enum rlhfi_head_kind head);
-/* head_std > 0: scalar head N(0, head_std^2) from seed; 0: zeros. From a model with either head; trunk weights are copied
- * only if the head changes the layout (flat buffers differ), else shared. */
+rlhf_status rlhfi_model_load(rlhfi_model **out, rlhf_context *context, const char *directory,
+                             enum rlhfi_head_kind head);
 rlhf_status rlhfi_model_create(rlhfi_model **out, rlhf_context *context, const char *config_json, size_t bytes,
                                enum rlhfi_head_kind head, uint64_t seed);
-rlhf_status rlhfi_model_share(rlhfi_model **out, const rlhfi_model *model);  /* same head, weights shared copy-on-write */
+/* The same head, weights shared until one side writes. */
+rlhf_status rlhfi_model_share(rlhfi_model **out, const rlhfi_model *model);
+/* From a model with either head, the trunk's weights copied (a flat buffer ends with its head). head_std > 0: scalar
+ * head N(0, head_std^2) from seed; 0: zeros. */
 rlhf_status rlhfi_model_with_scalar_head(rlhfi_model **out, const rlhfi_model *model, float head_std, uint64_t seed);
 rlhfi_model *rlhfi_model_retain(rlhfi_model *model);
 void rlhfi_model_release(rlhfi_model **model);
@@ -89,7 +91,7 @@ rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65]);
 rlhf_status rlhfi_model_writable(rlhfi_model *model);
 rlhf_status rlhfi_model_need_gradient(rlhfi_model *model);       /* allocates gradient, zeroed, if there is none */
 
-/* ---- forward and backward ----------------------------------------------------------------------------------------------- */
+/* ---- forward and backward --------------------------------------------------------------------------------------- */
 
 typedef struct rlhfi_ragged {          /* sequences one behind the other, each from position 0 */
     int64_t sequences;
@@ -113,10 +115,10 @@ rlhf_status rlhfi_scalar_head(rlhfi_model *model, int64_t rows, const int64_t *r
 rlhf_status rlhfi_scalar_head_backward(rlhfi_model *model, int64_t rows, const int64_t *row, const float *hidden,
                                        const float *d_score, float *d_hidden);
 
-/* ---- whole operations, used by roles and trainers ------------------------------------------------------------------------ */
+/* ---- whole operations, used by roles and trainers --------------------------------------------------------------- */
 
-/* Per response token of the batch: log-probabilities and, unless NULL, entropy, mean over the vocabulary, arg max. Rows are
- * processed in slices of bounded memory; a slice never changes bits. */
+/* Per response token of the batch: log-probabilities and, unless NULL, entropy, mean over the vocabulary, arg max. Rows
+ * are processed in slices of bounded memory; a slice never changes bits. */
 typedef struct rlhfi_token_stats {
     float *log_prob, *entropy, *mean_log_prob;
     int32_t *best;
@@ -124,8 +126,9 @@ typedef struct rlhfi_token_stats {
 rlhf_status rlhfi_model_log_probs(rlhfi_model *model, const rlhf_batch_view *batch, float inverse_temperature,
                                   const rlhfi_token_stats *stats);
 
-/* Forward, let the caller turn log-probabilities into gradients, backward: one forward pass instead of two. loss is called
- * once per micro-batch with the arrays of the whole batch; it fills d_... (zeroed before). want_* choose what is computed. */
+/* Forward, let the caller turn log-probabilities into gradients, backward: one forward pass instead of two. loss is
+ * called once with the arrays of the whole batch; it fills d_... (zeroed before) and may not call the model (BUSY).
+ * want_* choose what is computed: d_entropy and d_mean_log_prob are NULL where they are not wanted. */
 typedef struct rlhfi_train_arrays {
     int64_t count;                     /* response tokens */
     const float *log_prob, *entropy, *mean_log_prob;
@@ -137,14 +140,14 @@ rlhf_status rlhfi_model_train(rlhfi_model *model, const rlhf_batch_view *batch, 
                               bool want_entropy, bool want_mean_log_prob, bool want_best, rlhfi_train_loss loss,
                               void *user_data);
 
-/* Scalar heads. per_token: a value per response token (read at the token before it), else one score per row (last token).
- * Raw head output; roles apply gain and bias. */
+/* Scalar heads. per_token: a value per response token (read at the token before it), else one score per row (last
+ * token). Raw head output; roles apply gain and bias. */
 rlhf_status rlhfi_model_scalars(rlhfi_model *model, const rlhf_batch_view *batch, bool per_token, float *out);
 typedef rlhf_status (*rlhfi_scalar_loss)(void *user_data, int64_t count, const float *scalar, float *d_scalar);
 rlhf_status rlhfi_model_train_scalars(rlhfi_model *model, const rlhf_batch_view *batch, bool per_token,
                                       rlhfi_scalar_loss loss, void *user_data);
 
-/* ---- decoding with a cache of keys and values -------------------------------------------------------------------------------- */
+/* ---- decoding with a cache of keys and values ------------------------------------------------------------------- */
 
 typedef struct rlhfi_cache rlhfi_cache;
 /* slots sequences of at most length tokens each; memory grows with use in steps, never beyond slots*length. */
@@ -159,7 +162,7 @@ void rlhfi_cache_release(rlhfi_cache **cache);
 rlhf_status rlhfi_decode(rlhfi_model *model, rlhfi_cache *cache, int64_t count, const int64_t *slot,
                          const int64_t *offset, const int32_t *tokens, float **logits);
 
-/* ---- roles ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- roles ------------------------------------------------------------------------------------------------------ */
 
 struct rlhf_policy { int64_t references; rlhfi_model *model; };
 struct rlhf_reference { int64_t references; rlhfi_model *model; };

@@ -106,7 +106,7 @@ static rlhf_status enter(rlhfi_model *model, const rlhf_batch_view *view, enum r
     return check_batch(model, view, reading);
 }
 
-/* ---- scoring ------------------------------------------------------------------------------------------------------------------- */
+/* ---- scoring ---------------------------------------------------------------------------------------------------- */
 
 static float *behind(float *array, int64_t items)
 {
@@ -135,8 +135,8 @@ rlhf_status rlhfi_model_log_probs(rlhfi_model *model, const rlhf_batch_view *bat
         if (plan.count == 0)
             continue;
         RLHFI_GOTO(rlhfi_forward_more(model, &plan.batch, NULL, &hidden));
-        status = rlhfi_head(model->context, plan.count, model->architecture.width, model->architecture.vocabulary, hidden,
-                            plan.row, rlhfi_head_weight(model), plan.target, inverse_temperature, &result);
+        status = rlhfi_head(model->context, plan.count, model->architecture.width, model->architecture.vocabulary,
+                            hidden, plan.row, rlhfi_head_weight(model), plan.target, inverse_temperature, &result);
         done_items += plan.count;
     }
 done:
@@ -168,7 +168,7 @@ done:
     return status;
 }
 
-/* ---- training ------------------------------------------------------------------------------------------------------------------ */
+/* ---- training --------------------------------------------------------------------------------------------------- */
 
 /* Zeroed array of floats, or NULL without memory. */
 static float *zeros(const rlhfi_model *model, int64_t count)

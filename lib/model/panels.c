@@ -35,7 +35,8 @@ static rlhf_status pack(const rlhfi_model *model, const rlhfi_linear *map, bool 
     return RLHF_OK;
 }
 
-static rlhf_status pack_layer(const rlhfi_model *model, int64_t layer, bool back, bool fresh, rlhfi_layer_panels *panels)
+static rlhf_status pack_layer(const rlhfi_model *model, int64_t layer, bool back, bool fresh,
+                              rlhfi_layer_panels *panels)
 {
     bool transposed = model->architecture.transposed_weights;
     rlhfi_linear qkv = rlhfi_linear_qkv(model, layer), output = rlhfi_linear_output(model, layer);
@@ -66,7 +67,7 @@ rlhf_status rlhfi_panels_need(rlhfi_model *model, bool head, bool backward)
     rlhf_status status = RLHF_E_NOMEM;
     bool fresh = set == NULL || set->version != model->version;
 
-    if (!fresh && (!head || set->head != NULL) && (!backward || set->layer[model->architecture.layers - 1].d_down != NULL))
+    if (!fresh && (!head || set->head != NULL) && (!backward || set->layer[0].d_qkv != NULL))
         return RLHF_OK;
     if (set == NULL) {
         set = model->decode = rlhfi_calloc(model->context, 1, sizeof *set);

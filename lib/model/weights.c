@@ -55,8 +55,8 @@ static void destroy(rlhfi_model *model)
     rlhf_context_release(&context);
 }
 
-rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_config *config, enum rlhfi_head_kind head,
-                            bool with_weights)
+rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_config *config,
+                            enum rlhfi_head_kind head, bool with_weights)
 {
     rlhfi_model *model = rlhfi_calloc(context, 1, sizeof *model);
     rlhf_status status;

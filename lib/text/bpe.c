@@ -300,6 +300,8 @@ static size_t next_break(const char *text, size_t bytes)
 rlhf_status rlhfi_bpe_encode(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scratch *scratch, const char *text,
                              size_t bytes, rlhfi_ids *ids)
 {
+    if (bytes > INT32_MAX - 1)
+        return rlhfi_fail(bpe->context, RLHF_E_RANGE, "tokenizer: more than 2 GiB in one piece");
     /* Where no merge can cross, the words of a text are independent: short ones come from the cache. */
     while (bpe->breaks_at_blocks && bytes > 0) {
         size_t length = next_break(text, bytes);
@@ -309,9 +311,5 @@ rlhf_status rlhfi_bpe_encode(const struct rlhfi_bpe *bpe, struct rlhfi_bpe_scrat
         text += length;
         bytes -= length;
     }
-    if (bytes == 0)
-        return RLHF_OK;
-    if (bytes > INT32_MAX - 1)
-        return rlhfi_fail(bpe->context, RLHF_E_RANGE, "tokenizer: more than 2 GiB in one piece");
-    return encode_cached(bpe, scratch, text, bytes, ids);
+    return bytes > 0 ? encode_cached(bpe, scratch, text, bytes, ids) : RLHF_OK;
 }

@@ -6,8 +6,8 @@
 #include <pcre2.h>
 
 enum {
-    MATCH_LIMIT = 10 * 1000 * 1000, /* steps of one match: about a tenth of a second */
-    DEPTH_LIMIT = 10 * 1000 * 1000,
+    MATCH_LIMIT = 10 * 1000 * 1000, /* steps of one match: about a tenth of a second ... */
+    STEPS_PER_BYTE = 16,            /* ... and some for each byte, because a run of spaces is one match */
     HEAP_LIMIT = 64 * 1024, /* KiB of backtracking, only without JIT */
     JIT_STACK_START = 32 * 1024,
     JIT_STACK_LIMIT = 8 * 1024 * 1024,
@@ -74,8 +74,6 @@ static rlhf_status compile(rlhfi_regex *regex, const rlhfi_string *pattern)
     regex->match = pcre2_match_data_create(1, regex->general);
     if (!regex->limits || !regex->match)
         return rlhfi_out_of_memory(context);
-    pcre2_set_match_limit(regex->limits, MATCH_LIMIT);
-    pcre2_set_depth_limit(regex->limits, DEPTH_LIMIT);
     pcre2_set_heap_limit(regex->limits, HEAP_LIMIT);
 
     /* No JIT (hardened systems forbid writable code) is slower, nothing else. */
@@ -113,6 +111,10 @@ done:
 rlhf_status rlhfi_regex_find(rlhfi_regex *regex, const char *text, size_t bytes, size_t from, size_t *start,
                              size_t *end, bool *found)
 {
+    const size_t most = (UINT32_MAX - MATCH_LIMIT) / STEPS_PER_BYTE;
+    uint32_t limit = MATCH_LIMIT + STEPS_PER_BYTE * (uint32_t)(bytes < most ? bytes : most);
+    pcre2_set_match_limit(regex->limits, limit);
+    pcre2_set_depth_limit(regex->limits, limit);
     *found = false;
     int result =
         pcre2_match(regex->code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, regex->match, regex->limits);

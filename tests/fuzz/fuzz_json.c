@@ -6,7 +6,7 @@
 
 static bool contains(const uint8_t *data, size_t size, const char *word)
 {
-    return size > 0 && memmem(data, size, word, strlen(word)) != NULL;
+    return data != NULL && memmem(data, size, word, strlen(word)) != NULL;
 }
 
 /* What the strict reader of headers says. */
@@ -17,7 +17,8 @@ static bool scans(const uint8_t *data, size_t size)
     bool good;
 
     PROMISE(copy != NULL);
-    memcpy(copy, data, size);
+    if (size > 0)
+        memcpy(copy, data, size);
     scan = rlhfi_scan_begin(copy, size);
     good = rlhfi_scan_skip(&scan, 64) && rlhfi_scan_finish(&scan);
     PROMISE(good == (scan.problem == NULL) && scan.at <= size);

@@ -87,7 +87,8 @@ static void run(const uint8_t *bytes, size_t size)
 
     if (exact == NULL)
         die("input", "out of memory");
-    memcpy(exact, bytes, size);
+    if (size > 0)
+        memcpy(exact, bytes, size);
     if (keep != NULL) {
         FILE *file = fopen(keep, "wb");
         if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0)
@@ -105,7 +106,8 @@ static void splice(struct input *input, size_t at, size_t cut, const uint8_t *by
     if (input->size - cut + count > LARGEST)
         return;
     memmove(input->bytes + at + count, input->bytes + at + cut, input->size - at - cut);
-    memcpy(input->bytes + at, bytes, count);
+    if (count > 0)
+        memcpy(input->bytes + at, bytes, count);
     input->size += count;
     input->size -= cut;
 }

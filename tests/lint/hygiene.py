@@ -42,11 +42,15 @@ def check_lines(path, text, report):
 
 
 def listed(tree, path, name):
-    """Whether the meson.build of the file's folder, or of a folder above it, names it."""
+    """Whether the meson.build of the file's folder, or of a folder above it, names it, also as 'kernels_' + 'avx2'."""
     folder = posixpath.dirname(path)
     while folder:
-        if re.search(r"\b%s\b" % re.escape(name), tree.get(folder + "/meson.build", "")):
+        text = tree.get(folder + "/meson.build", "")
+        if re.search(r"\b%s\b" % re.escape(name), text):
             return True
+        for prefix in re.findall(r"'(\w+_)' \+ ", text):
+            if name.startswith(prefix) and "'%s'" % name[len(prefix):] in text:
+                return True
         folder = posixpath.dirname(folder)
     return False
 
@@ -76,7 +80,9 @@ def check(tree, report):
 GOOD = {"lib/core/meson.build": "room_sources = files('a.c')\n", "lib/core/a.c": "int a; /* %s */\n" % ("x" * 107),
         "lib/core/README.md": "a " + "long " * 50 + "line.\n",
         "tests/unit/core/meson.build": "room_tests = ['test_a']\n",
-        "tests/unit/core/test_a.c": "int a;\n"}
+        "tests/unit/core/test_a.c": "int a;\n",
+        "lib/compute/meson.build": "foreach name : ['avx2']\n  x = 'kernels_' + name + '.c'\nendforeach\n",
+        "lib/compute/README.md": "Kernels.\n", "lib/compute/kernels_avx2.c": "int a;\n"}
 FAULTS = [(message, {path: text}) for message, path, text in [
     ("blanks at the end", "lib/core/a.c", "int a; \n"),
     ("blanks at the end", "README.md", "text \n"),
@@ -90,6 +96,7 @@ FAULTS = [(message, {path: text}) for message, path, text in [
     ("unfinished", "a.c", "/* TO" "DO: more */\n"),
     ("a path of one machine", "a.md", "see /ro" "ot/x\n"),
     ("nobody compiles it", "lib/core/a.c", "int a;\n"),
+    ("nobody compiles it", "lib/core/kernels_avx2.c", "int a;\n"),
     ("the test never runs", "tests/unit/core/test_b.c", "int a;\n"),
     ("no include guard", "include/rlhf/a.h", "int a;\n"),
     ("it is not installed", "include/rlhf/a.h", "#ifndef RLHF_A_H\n#define RLHF_A_H\n#endif\n"),

@@ -65,7 +65,7 @@ static inline rlhf_context *make_context(int32_t threads, uint32_t cpu_mask, int
     return context;
 }
 
-/* ---- tensors ---------------------------------------------------------------------------------------------------------- */
+/* ---- tensors ---------------------------------------------------------------------------------------------------- */
 
 struct floats {
     float *data;
@@ -110,7 +110,7 @@ static inline struct integers load_integers(rlhf_context *context, rlhfi_safeten
     return integers;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
 
 /* A padded batch without its padding. column[i] is where token i stood in its padded row. */
 struct rows {
@@ -166,9 +166,10 @@ static inline void free_rows(struct rows *rows)
     free(rows->prompt_length);
 }
 
-/* ---- comparisons ------------------------------------------------------------------------------------------------------ */
+/* ---- comparisons ------------------------------------------------------------------------------------------------ */
 
-static inline void check_close(const char *what, const float *got, const float *expected, int64_t count, double tolerance)
+static inline void check_close(const char *what, const float *got, const float *expected, int64_t count,
+                               double tolerance)
 {
     double worst = 0.0;
     int64_t where = 0;
@@ -192,9 +193,10 @@ static inline void check_relative(const char *what, double got, double expected,
                  fabs(got - expected) / fabs(expected), tolerance);
 }
 
-/* Every parameter's gradient against tensors PREFIX.NAME: 1e-4 of the tensor's maximum. Where a gradient vanishes in exact
- * arithmetic (the last bias under a loss of differences) rounding remains: 1e-7 is allowed. */
-static inline void check_gradients(rlhf_context *context, rlhfi_model *model, rlhfi_safetensors *file, const char *prefix)
+/* Every parameter's gradient against tensors PREFIX.NAME: 1e-4 of the tensor's maximum. Where a gradient vanishes in
+ * exact arithmetic (the last bias under a loss of differences) rounding remains: 1e-7 is allowed. */
+static inline void check_gradients(rlhf_context *context, rlhfi_model *model, rlhfi_safetensors *file,
+                                   const char *prefix)
 {
     for (int64_t i = 0; i < model->parameter_count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];

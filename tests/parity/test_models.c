@@ -57,7 +57,7 @@ static int fixture_close(void **state)
     return 0;
 }
 
-/* ---- forward -------------------------------------------------------------------------------------------------------------- */
+/* ---- forward ---------------------------------------------------------------------------------------------------- */
 
 /* Logits of every token by an ordinary product: the library itself never makes them. */
 static void test_forward(void **state)
@@ -82,7 +82,8 @@ static void test_forward(void **state)
         for (int64_t i = rows.offset[r]; i < rows.offset[r + 1]; i++) {
             int64_t at = r * rows.columns + rows.column[i];
             check_close("hidden", got_hidden + i * a->width, hidden.data + at * a->width, a->width, 2e-4);
-            check_close("logits", got_logits + i * a->vocabulary, logits.data + at * a->vocabulary, a->vocabulary, 2e-4);
+            check_close("logits", got_logits + i * a->vocabulary, logits.data + at * a->vocabulary, a->vocabulary,
+                        2e-4);
         }
     free(got_logits);
     free(hidden.data);
@@ -134,7 +135,7 @@ static void test_log_probs(void **state)
     free_rows(&left);
 }
 
-/* ---- backward ------------------------------------------------------------------------------------------------------------- */
+/* ---- backward --------------------------------------------------------------------------------------------------- */
 
 struct token_loss {
     const struct rows *rows;
@@ -257,7 +258,7 @@ static void test_gradients(void **state)
     }
 }
 
-/* ---- three optimiser steps ------------------------------------------------------------------------------------------------ */
+/* ---- three optimiser steps -------------------------------------------------------------------------------------- */
 
 /* The recipe of the golden README, moments in double. */
 static double adamw_step(rlhfi_model *model, const rlhfi_json *recipe, int step, double *m, double *v)
@@ -324,7 +325,7 @@ static void test_three_steps(void **state)
     free(v);
 }
 
-/* ---- greedy decoding ------------------------------------------------------------------------------------------------------ */
+/* ---- greedy decoding -------------------------------------------------------------------------------------------- */
 
 /* All prompts side by side, 32 tokens each, with a cache. */
 static void test_greedy(void **state)
@@ -375,7 +376,7 @@ static void test_greedy(void **state)
     rlhfi_cache_release(&cache);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------ */
 
 static char *load_file(rlhf_context *context, const char *directory, const char *name, size_t *bytes)
 {
@@ -386,7 +387,8 @@ static char *load_file(rlhf_context *context, const char *directory, const char 
     return data;
 }
 
-static void copy_file(rlhf_context *context, const char *from, const char *from_name, const char *to, const char *to_name)
+static void copy_file(rlhf_context *context, const char *from, const char *from_name, const char *to,
+                      const char *to_name)
 {
     char path[4096], *data;
     size_t bytes;
@@ -437,7 +439,7 @@ static void test_files(void **state)
     check_ok(fixture->context, rlhfi_remove_tree(fixture->context, directory), "clean up");
 }
 
-/* ---- all models ----------------------------------------------------------------------------------------------------------- */
+/* ---- all models ------------------------------------------------------------------------------------------------- */
 
 static void test_unsupported(void **state)
 {
@@ -480,11 +482,11 @@ int main(void)
         return cmocka_run_group_tests(missing, NULL, NULL);
     for (size_t i = 0; i < count && models < MOST; i++) {
         struct fixture *fixture = &fixtures[models++];
-        snprintf(fixture->name, sizeof fixture->name, "%s", entries[i]);
-        snprintf(fixture->directory, sizeof fixture->directory, "%.3000s/%s", root, fixture->name);
+        snprintf(fixture->name, sizeof fixture->name, "%.60s", entries[i]);
+        snprintf(fixture->directory, sizeof fixture->directory, "%.3000s/%.60s", root, entries[i]);
         if (rlhfi_hf_config_load(&config, context, fixture->directory) == RLHF_E_UNSUPPORTED) {
             rlhf_context_error(context, fixture->message, sizeof fixture->message);
-            snprintf(names[used], sizeof names[used], "%s", fixture->name);
+            snprintf(names[used], sizeof names[used], "%.60s", entries[i]);
             tests[used] = (struct CMUnitTest){names[used], test_unsupported, NULL, NULL, fixture};
             used++;
             continue;
@@ -494,7 +496,7 @@ int main(void)
             /* No tokens head; scores are compared where the gradients are. */
             if (is_reward(fixture->name) && (c < 2 || checks[c].function == test_greedy))
                 continue;
-            snprintf(names[used], sizeof names[used], "%s: %s", fixture->name, checks[c].name);
+            snprintf(names[used], sizeof names[used], "%.60s: %s", entries[i], checks[c].name);
             tests[used] = (struct CMUnitTest){names[used], checks[c].function, fixture_open, fixture_close, fixture};
             used++;
         }

@@ -19,8 +19,7 @@ static void load(struct copy *copy, const char *path)
     assert_true(copy->tensors != NULL && copy->data != NULL);
     for (size_t i = 0; i < copy->count; i++) {
         const rlhfi_tensor_info *info = rlhfi_safetensors_info(copy->file, i);
-        copy->data[i] = malloc(info->bytes + 1);
-        assert_non_null(copy->data[i]);
+        copy->data[i] = need(info->bytes + 1);
         assert_success(group_context, rlhfi_safetensors_read_raw(copy->file, info, copy->data[i]));
         copy->tensors[i] = (rlhfi_tensor_source){.name = info->name, .dtype = info->dtype, .rank = info->rank,
                                                  .data = copy->data[i]};

@@ -182,8 +182,8 @@ static void test_sequences(void **state)
     }
 }
 
-/* llama2.c turns neighbouring elements of a head, Hugging Face elements half a head apart: row 2i of a head there is row i
- * here, row 2i+1 row i + half. */
+/* llama2.c turns neighbouring elements of a head, Hugging Face elements half a head apart: row 2i of a head there is
+ * row i here, row 2i+1 row i + half. */
 static int64_t source_row(const rlhfi_model *model, const char *theirs, int64_t row)
 {
     int64_t width = model->architecture.head_dim, in_head = row % width;
@@ -205,8 +205,8 @@ static void test_whole_gradient(void **state)
     if (fixture->missing[0] != '\0')
         SKIP("%s", fixture->missing);
     check_ok(fixture->context,
-             rlhfi_safetensors_open(&file, fixture->context, golden_path("stories/stories260K.grad0.safetensors", path)),
-             path);
+             rlhfi_safetensors_open(&file, fixture->context,
+                                    golden_path("stories/stories260K.grad0.safetensors", path)), path);
     sequence = load_sequence(rlhfi_json_at(rlhfi_json_get(fixture->numbers, "sequences"), 0));
     check_ok(fixture->context, rlhfi_model_need_gradient(model), "gradient");
     rlhfi_zero(fixture->context, model->gradient, model->weights->count);

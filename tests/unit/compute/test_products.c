@@ -86,6 +86,14 @@ static void test_training_shapes(void **state)
     check_shape(192, 200, 520, 1, 0, 1, 0, 0);
 }
 
+/* Large enough for BLIS; often enough that own loops and BLIS both have their turn, with every kind of argument. */
+static void test_large_products(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        check_shape(260 + 3 * i, 515 + i, 513, i >> 1 & 1, i >> 2 & 1, i == 3 || i == 6, i == 1 || i == 5, i % 3);
+}
+
 /* Deeper and wider than the pack buffer: portions must not show. */
 static void test_portions(void **state)
 {
@@ -165,6 +173,7 @@ int main(void)
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_every_width),
         cmocka_unit_test(test_training_shapes),
+        cmocka_unit_test(test_large_products),
         cmocka_unit_test(test_portions),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_panels_and_row_independence),

@@ -89,6 +89,18 @@ static inline int group_teardown(void **state)
     return 0;
 }
 
+/* Memory of the test itself. */
+static inline void *need(size_t bytes)
+{
+    void *pointer = malloc(bytes > 0 ? bytes : 1);
+
+    if (pointer == NULL) {
+        print_error("out of memory\n");
+        exit(1);
+    }
+    return pointer;
+}
+
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 static inline const char *error_of(rlhf_context *context)
@@ -202,8 +214,7 @@ static inline char *read_file(const char *path, size_t *count)
     assert_int_equal(fseek(file, 0, SEEK_END), 0);
     size = ftell(file);
     rewind(file);
-    bytes = malloc((size_t)size + 1);
-    assert_non_null(bytes);
+    bytes = need((size_t)size + 1);
     assert_int_equal(fread(bytes, 1, (size_t)size, file), (size_t)size);
     fclose(file);
     bytes[size] = '\0';

@@ -161,16 +161,16 @@ static void reads_both_generations(void **state)
         "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":500.0,\"rope_type\":\"llama3\",\"factor\":8.0,"
         "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":32}}",
         "{\"model_type\":\"llama\",\"rope_theta\":500.0,\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8.0,"
-        "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":32.0},\"rope_scaling\":"
-        "null}",
+        "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":32.0},"
+        "\"rope_scaling\":null}",
     };
     static const char *const plain[] = {
         "{\"model_type\":\"llama\",\"rope_theta\":500.0,\"rope_scaling\":null}",
         "{\"model_type\":\"llama\",\"rope_theta\":500.0,\"rope_scaling\":{\"type\":\"default\"}}",
         "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":500.0}}",
         "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":500.0,\"rope_type\":\"default\"}}",
-        "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":500.0,\"partial_rotary_factor\":1.0,\"rope_"
-        "type\":null}}",
+        "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":500.0,\"rope_type\":null}}",
+        "{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_theta\":500.0,\"partial_rotary_factor\":1.0}}",
     };
 
     (void)state;

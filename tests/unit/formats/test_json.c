@@ -248,15 +248,36 @@ static void bounds_the_depth(void **state)
     rlhfi_json_release(&root);
 }
 
+/* A NUL outside of text is no white space: jansson would overlook one behind a number. */
+static void refuses_nul_bytes(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t bytes;
+        const char *words;
+    } cases[] = {
+        {"-1\0", 3, "t.json:1:3: a NUL byte"},        {"[1\0,2]", 6, "t.json:1:3: a NUL byte"},
+        {"{\"a\":\n1.5\0}", 10, "t.json:2:4: a NUL"}, {"\0[]", 3, "t.json:1:1: a NUL byte"},
+        {"[]\0", 3, "t.json:1:3: a NUL byte"},        {"[\"a\0b\"]", 7, "control character 0x0"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rlhfi_json *root;
+        rlhf_status status = rlhfi_json_parse(&root, group_context, cases[i].text, cases[i].bytes, "t.json");
+        assert_null(root);
+        assert_failure(group_context, status, RLHF_E_FORMAT, cases[i].words);
+    }
+}
+
 /* 10^5 levels: refused before jansson sees them. */
 static void survives_extreme_depth(void **state)
 {
     enum { LEVELS = 100000 };
-    char *text = malloc(LEVELS);
+    char *text = need(LEVELS);
     rlhfi_json *root;
 
     (void)state;
-    assert_non_null(text);
     memset(text, '[', LEVELS);
     assert_failure(group_context, rlhfi_json_parse(&root, group_context, text, LEVELS, "t.json"), RLHF_E_FORMAT,
                    "nested deeper");
@@ -367,8 +388,7 @@ static void survives_every_cut(void **state)
 
     (void)state;
     for (size_t bytes = 0; bytes < sizeof text - 1; bytes++) {
-        char *copy = malloc(bytes + (bytes == 0));
-        assert_non_null(copy);
+        char *copy = need(bytes);
         memcpy(copy, text, bytes);
         assert_failure(group_context, rlhfi_json_parse(&root, group_context, copy, bytes, "t.json"), RLHF_E_FORMAT,
                        "t.json:1:");
@@ -385,6 +405,7 @@ int main(void)
         cmocka_unit_test(keeps_numbers),            cmocka_unit_test(reads_what_python_writes),
         cmocka_unit_test(is_not_fooled_by_text),    cmocka_unit_test(refuses_what_is_no_json),
         cmocka_unit_test(tells_line_and_column),    cmocka_unit_test(bounds_the_depth),
+        cmocka_unit_test(refuses_nul_bytes),
         cmocka_unit_test(survives_extreme_depth),   cmocka_unit_test(keeps_the_order_of_keys),
         cmocka_unit_test(writes_as_python_does),    cmocka_unit_test(writes_changes),
         cmocka_unit_test(writes_the_other_members), cmocka_unit_test(loads_files),

@@ -400,7 +400,7 @@ static void obeys_the_index_rules(void **state)
 
 static void bounds_the_number_of_files(void **state)
 {
-    char *text = malloc(64 * 600);
+    char *text = need(64 * 600);
     size_t length = (size_t)sprintf(text, "{\"weight_map\":{");
 
     (void)state;

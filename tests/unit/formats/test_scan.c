@@ -194,9 +194,8 @@ static void survives_every_cut(void **state)
 
     (void)state;
     for (size_t bytes = 0; bytes < sizeof text - 1; bytes++) {
-        char *copy = malloc(bytes + (bytes == 0));
+        char *copy = need(bytes);
         rlhfi_scan scan;
-        assert_non_null(copy);
         memcpy(copy, text, bytes);
         scan = rlhfi_scan_begin(copy, bytes);
         assert_false(rlhfi_scan_skip(&scan, 8) && rlhfi_scan_finish(&scan));

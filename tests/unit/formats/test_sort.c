@@ -49,10 +49,9 @@ static int compare_counting(const void *a, const void *b)
 static void stays_fast_on_bad_input(void **state)
 {
     enum { COUNT = 1 << 14 };
-    int *items = malloc(COUNT * sizeof *items);
+    int *items = need(COUNT * sizeof *items);
 
     (void)state;
-    assert_non_null(items);
     for (int kind = 0; kind < 3; kind++) {
         for (int i = 0; i < COUNT; i++)
             items[i] = kind == 0 ? i : kind == 1 ? COUNT - i : 7;

@@ -166,9 +166,8 @@ static void refuses_broken_text(void **state)
 static char *repeat(const char *piece, size_t times, const char *end)
 {
     size_t length = strlen(piece);
-    char *text = malloc(length * times + strlen(end) + 1);
+    char *text = need(length * times + strlen(end) + 1);
 
-    assert_non_null(text);
     for (size_t i = 0; i < times; i++)
         memcpy(text + i * length, piece, length);
     strcpy(text + length * times, end);
@@ -228,10 +227,9 @@ static void survives_every_cut(void **state)
 
     (void)state;
     for (size_t bytes = 0; bytes < sizeof text; bytes++) {
-        char *copy = malloc(bytes + (bytes == 0));
+        char *copy = need(bytes);
         rlhfi_yaml *root;
         rlhf_status status;
-        assert_non_null(copy);
         memcpy(copy, text, bytes);
         status = rlhfi_yaml_parse(&root, group_context, copy, bytes, "r.yaml");
         assert_true(status == RLHF_OK || (status == RLHF_E_FORMAT && root == NULL));

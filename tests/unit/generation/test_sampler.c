@@ -348,6 +348,38 @@ static void frequencies_are_the_probabilities(void **state)
     assert_frequencies(logits, 1, filters(1, 0, 1, 0), 7);
 }
 
+/* Every compiler, instruction set and machine must come to these bits. */
+static void bits_are_the_recorded_ones(void **state)
+{
+    static const char *const expected[5] = {
+        "86275dccbe70ec23", "ac29a5a16332428a", "b7e4239239df7ae3", "cad32cc29dd7f93e", "5d655887f5726849",
+    };
+    const rlhf_rollout_options options[5] = {filters(1, 0, 1, 0), filters(0.3, 0, 1, 0), filters(1, 33, 1, 0),
+                                             filters(1, 0, 0.6, 0), filters(2.5, 0, 1, 0.125)};
+    float logits[203];
+    double p[203], memory[203];
+    int32_t order[203], token;
+    rlhfi_sampler_scratch scratch = {memory, order};
+    char hex[65];
+
+    for (int i = 0; i < 203; i++)
+        logits[i] = (float)(10 * number(5, (uint32_t)i) - 5);
+    for (int k = 0; k < 5; k++) {
+        rlhfi_sha256 hash;
+
+        rlhfi_sha256_init(&hash);
+        CHECK(rlhf_rollout_distribution(context, logits, 203, &options[k], p));
+        rlhfi_sha256_add(&hash, p, sizeof p);
+        for (uint32_t i = 0; i < 1000; i++) {
+            CHECK(rlhfi_sample(context, logits, 203, &options[k], number(6, i), &scratch, &token));
+            rlhfi_sha256_add(&hash, &token, sizeof token);
+        }
+        rlhfi_sha256_hex(&hash, hex);
+        hex[16] = '\0';
+        assert_string_equal(hex, expected[k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +391,7 @@ int main(void)
         cmocka_unit_test(draws_invert_the_cumulative_distribution),
         cmocka_unit_test(extreme_draws_give_possible_tokens),
         cmocka_unit_test(frequencies_are_the_probabilities),
+        cmocka_unit_test(bits_are_the_recorded_ones),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

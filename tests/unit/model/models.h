@@ -16,12 +16,12 @@
 #include "model/model.h"
 
 static const char gpt2_config[] =
-    "{\"model_type\": \"gpt2\", \"vocab_size\": 61, \"n_positions\": 48, \"n_embd\": 24, \"n_layer\": 2, \"n_head\": 3, "
-    "\"initializer_range\": 0.4}";
+    "{\"model_type\": \"gpt2\", \"vocab_size\": 61, \"n_positions\": 48, \"n_embd\": 24, \"n_layer\": 2, "
+    "\"n_head\": 3, \"initializer_range\": 0.4}";
 /* Every key of GPT-2 that changes the mathematics, away from its default. */
 static const char gpt2_scaled_config[] =
-    "{\"model_type\": \"gpt2\", \"vocab_size\": 61, \"n_positions\": 48, \"n_embd\": 24, \"n_layer\": 3, \"n_head\": 2, "
-    "\"n_inner\": 40, \"activation_function\": \"gelu\", \"scale_attn_weights\": false, "
+    "{\"model_type\": \"gpt2\", \"vocab_size\": 61, \"n_positions\": 48, \"n_embd\": 24, \"n_layer\": 3, "
+    "\"n_head\": 2, \"n_inner\": 40, \"activation_function\": \"gelu\", \"scale_attn_weights\": false, "
     "\"scale_attn_by_inverse_layer_idx\": true, \"tie_word_embeddings\": false, \"initializer_range\": 0.3}";
 static const char llama_config[] =
     "{\"model_type\": \"llama\", \"vocab_size\": 67, \"hidden_size\": 24, \"intermediate_size\": 36, "
@@ -85,7 +85,7 @@ static inline rlhfi_model *make_model(rlhf_context *context, const char *json, e
     return model;
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
 
 enum { MOST_ROWS = 80, MOST_TOKENS = 8192 };
 
@@ -142,7 +142,7 @@ static inline int64_t responses(const struct rows *rows)
     return rows->response_offset[rows->view.rows];
 }
 
-/* ---- a loss with all its gradients -------------------------------------------------------------------------------------- */
+/* ---- a loss with all its gradients ------------------------------------------------------------------------------ */
 
 /* sum of a_i log p_i + b_i H_i + c_i mean log p with fixed pseudo-random coefficients */
 struct linear_loss {
@@ -197,7 +197,7 @@ static inline void zero_gradient(rlhfi_model *model)
     rlhfi_zero(model->context, model->gradient, model->weights->count);
 }
 
-/* ---- directories -------------------------------------------------------------------------------------------------------- */
+/* ---- directories ------------------------------------------------------------------------------------------------ */
 
 static inline void make_directory(char directory[64])
 {

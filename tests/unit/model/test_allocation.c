@@ -41,7 +41,7 @@ static rlhf_context *counted_context(struct counter *counter)
 
 static char directory[64];
 
-/* ---- operations: each with what it needs made before ---------------------------------------------------------------------- */
+/* ---- operations: each with what it needs made before ------------------------------------------------------------ */
 
 struct subject {
     rlhf_context *context;
@@ -64,7 +64,8 @@ static rlhf_status run_load(struct subject *s)
 static rlhf_status run_create(struct subject *s)
 {
     rlhfi_model *model;
-    rlhf_status status = rlhfi_model_create(&model, s->context, llama_config, strlen(llama_config), RLHFI_HEAD_TOKENS, 1);
+    rlhf_status status =
+        rlhfi_model_create(&model, s->context, llama_config, strlen(llama_config), RLHFI_HEAD_TOKENS, 1);
 
     if (status != RLHF_OK)
         assert_null(model);

@@ -71,7 +71,8 @@ static void write_tensors(rlhf_context *context, const struct checkpoint *checkp
              "model.safetensors");
 }
 
-static void check_refused(rlhf_context *context, enum rlhfi_head_kind head, rlhf_status expected, const char *const *words)
+static void check_refused(rlhf_context *context, enum rlhfi_head_kind head, rlhf_status expected,
+                          const char *const *words)
 {
     rlhfi_model *model = (rlhfi_model *)1;
     char error[512];
@@ -86,7 +87,8 @@ static void check_refused(rlhf_context *context, enum rlhfi_head_kind head, rlhf
             fail_msg("the message \"%s\" does not say \"%s\"", error, words[i]);
 }
 
-#define REFUSED(context, head, status, ...) check_refused(context, head, status, (const char *const[]){__VA_ARGS__, NULL})
+#define REFUSED(context, head, status, ...)                                                                            \
+    check_refused(context, head, status, (const char *const[]){__VA_ARGS__, NULL})
 
 static void check_equal(rlhf_context *context, const rlhfi_model *expected, enum rlhfi_head_kind head)
 {
@@ -100,7 +102,7 @@ static void check_equal(rlhf_context *context, const rlhfi_model *expected, enum
     rlhfi_model_release(&model);
 }
 
-/* ---- what must load ------------------------------------------------------------------------------------------------------ */
+/* ---- what must load --------------------------------------------------------------------------------------------- */
 
 static void test_save_and_load(void **state)
 {
@@ -202,7 +204,7 @@ static void test_head_left_out(void **state)
     rlhf_context_release(&context);
 }
 
-/* ---- what must not -------------------------------------------------------------------------------------------------------- */
+/* ---- what must not ---------------------------------------------------------------------------------------------- */
 
 static void test_missing_unexpected_and_misshapen(void **state)
 {
@@ -229,13 +231,13 @@ static void test_missing_unexpected_and_misshapen(void **state)
     /* A config of another size than the weights. */
     take(&checkpoint, model);
     write_tensors(context, &checkpoint);
-    write_config(context, "{\"model_type\": \"llama\", \"vocab_size\": 67, \"hidden_size\": 24, \"intermediate_size\": 36,"
-                          " \"num_hidden_layers\": 1, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
-                          "\"head_dim\": 10}");
+    write_config(context, "{\"model_type\": \"llama\", \"vocab_size\": 67, \"hidden_size\": 24, "
+                          "\"intermediate_size\": 36, \"num_hidden_layers\": 1, "
+                          "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 10}");
     REFUSED(context, RLHFI_HEAD_TOKENS, RLHF_E_FORMAT, "unexpected model.layers.1.");
-    write_config(context, "{\"model_type\": \"llama\", \"vocab_size\": 67, \"hidden_size\": 24, \"intermediate_size\": 36,"
-                          " \"num_hidden_layers\": 4096, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
-                          "\"head_dim\": 10}");
+    write_config(context, "{\"model_type\": \"llama\", \"vocab_size\": 67, \"hidden_size\": 24, "
+                          "\"intermediate_size\": 36, \"num_hidden_layers\": 4096, "
+                          "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 10}");
     REFUSED(context, RLHFI_HEAD_TOKENS, RLHF_E_FORMAT, "missing model.layers.2.");
     /* Gigabytes that the weights do not have must not be asked for. */
     write_config(context, "{\"model_type\": \"llama\", \"vocab_size\": 200000, \"hidden_size\": 200000, "
@@ -286,8 +288,9 @@ static void test_bad_settings(void **state)
 {
     rlhf_context *context = make_context(2, UINT32_MAX, 1);
     rlhfi_model *reward = make_model(context, llama_config, RLHFI_HEAD_SCALAR, 37), *model;
-    static const char odd[] = "{\"model_type\": \"llama\", \"vocab_size\": 5, \"hidden_size\": 9, \"intermediate_size\": 3,"
-                              " \"num_hidden_layers\": 1, \"num_attention_heads\": 3, \"head_dim\": 3}";
+    static const char odd[] = "{\"model_type\": \"llama\", \"vocab_size\": 5, \"hidden_size\": 9, "
+                              "\"intermediate_size\": 3, \"num_hidden_layers\": 1, \"num_attention_heads\": 3, "
+                              "\"head_dim\": 3}";
     static const char range[] = "{\"model_type\": \"gpt2\", \"vocab_size\": 5, \"n_embd\": 4, \"n_layer\": 1, "
                                 "\"n_head\": 2, \"initializer_range\": -1}";
     char error[512], text[8192];

@@ -97,7 +97,8 @@ static void test_same_bits(void **state)
             rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 7);
             struct rows *rows = random_rows(model, ROWS, 2, c == CONFIGS - 1 ? 12 : 30, 11);
             size_t bytes = (size_t)responses(rows) * sizeof(float);
-            float *log_prob = malloc(bytes), *entropy = malloc(bytes), *other = malloc(bytes), *other_entropy = malloc(bytes);
+            float *log_prob = malloc(bytes), *entropy = malloc(bytes);
+            float *other = malloc(bytes), *other_entropy = malloc(bytes);
             rlhfi_token_stats stats = {.log_prob = log_prob, .entropy = entropy};
             struct kept kept = {other, other_entropy};
             check_ok(context, rlhfi_model_log_probs(model, &rows->view, 0.7f, &stats), configs[c].name);
@@ -123,7 +124,8 @@ static void test_same_bits(void **state)
                 float alone[MOST_TOKENS];
                 int64_t begin = rows->response_offset[r], count = rows->response_offset[r + 1] - begin;
                 rows_begin(one);
-                rows_add(one, rows->token + rows->offset[r], rows->offset[r + 1] - rows->offset[r], rows->prompt_length[r]);
+                rows_add(one, rows->token + rows->offset[r], rows->offset[r + 1] - rows->offset[r],
+                         rows->prompt_length[r]);
                 stats = (rlhfi_token_stats){.log_prob = alone};
                 check_ok(context, rlhfi_model_log_probs(model, &one->view, 0.7f, &stats), "alone");
                 if (count > 0)
@@ -162,7 +164,8 @@ static void test_long_rows(void **state)
         rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 8);
         struct rows *rows = random_rows(model, 5, 280, 300, 12);
         size_t bytes = (size_t)responses(rows) * sizeof(float);
-        float *log_prob = malloc(bytes), *entropy = malloc(bytes), *other = malloc(bytes), *other_entropy = malloc(bytes);
+        float *log_prob = malloc(bytes), *entropy = malloc(bytes);
+        float *other = malloc(bytes), *other_entropy = malloc(bytes);
         rlhfi_token_stats stats = {.log_prob = log_prob, .entropy = entropy};
         check_ok(context, rlhfi_model_log_probs(model, &rows->view, 0.7f, &stats), configs[c].name);
         decode_rows(model, rows, 3, other, other_entropy);
@@ -271,7 +274,7 @@ static void test_refusals(void **state)
     assert_null(logits);
     assert_int_equal(rlhfi_decode(model, cache, 2, outside, offset, token, &logits), RLHF_E_INVAL);
     assert_int_equal(rlhfi_decode(model, cache, 2, two, empty, token, &logits), RLHF_E_INVAL);
-    assert_int_equal(rlhfi_decode(model, cache, 1, two, three, token, &logits), RLHF_E_RANGE); /* over the slot's length */
+    assert_int_equal(rlhfi_decode(model, cache, 1, two, three, token, &logits), RLHF_E_RANGE); /* too long */
     assert_int_equal(rlhfi_decode(model, cache, 1, two, one, negative, &logits), RLHF_E_RANGE);
     assert_int_equal(rlhfi_decode(model, cache, 2, two, offset, bad, &logits), RLHF_E_RANGE);
     assert_int_equal(rlhfi_decode(scalar, cache, 2, two, offset, token, &logits), RLHF_E_INVAL);

@@ -99,7 +99,8 @@ static void test_scalar_head(void **state)
             assert_true(reward->weights->data[head->offset + j] != 0.0f);
             assert_true(value->weights->data[head->offset + j] == 0.0f);
         }
-        assert_memory_equal(reward->weights->data, again->weights->data, (size_t)reward->weights->count * sizeof(float));
+        assert_memory_equal(reward->weights->data, again->weights->data,
+                            (size_t)reward->weights->count * sizeof(float));
         check_ok(context, rlhfi_model_writable(reward), "writable");
         reward->weights->data[0] += 1.0f;
         hash_of(policy, after);
@@ -112,7 +113,7 @@ static void test_scalar_head(void **state)
     rlhf_context_release(&context);
 }
 
-/* ---- random beginnings ------------------------------------------------------------------------------------------------- */
+/* ---- random beginnings ------------------------------------------------------------------------------------------ */
 
 static void check_normal(const char *name, const float *x, int64_t count, double std)
 {
@@ -151,7 +152,8 @@ static void test_initialisation(void **state)
                 /* No two tensors are alike. */
                 for (int64_t j = 0; j < i; j++)
                     if (model->parameters[j].rank == 2)
-                        assert_memory_not_equal(x, model->weights->data + model->parameters[j].offset, 8 * sizeof(float));
+                        assert_memory_not_equal(x, model->weights->data + model->parameters[j].offset,
+                                                8 * sizeof(float));
             } else {
                 float expected = strstr(p->name, "bias") != NULL ? 0.0f : 1.0f;
                 for (int64_t j = 0; j < p->elements; j++)

@@ -347,6 +347,8 @@ static void wrong_arguments_are_named(void **state)
     assert_refused(rlhf_objective_pair_loss(pairs, &in, &out), RLHF_E_INVAL, "denominator is 0");
     in.denominator = NAN;
     assert_refused(rlhf_objective_pair_loss(pairs, &in, &out), RLHF_E_INVAL, "denominator is nan");
+    in.denominator = INFINITY;
+    assert_refused(rlhf_objective_pair_loss(pairs, &in, &out), RLHF_E_INVAL, "denominator is inf");
     in.denominator = 1;
     in.rejected = NULL;
     assert_refused(rlhf_objective_pair_loss(pairs, &in, &out), RLHF_E_INVAL, "rejected is NULL");

@@ -85,7 +85,7 @@ static void the_regularised_minimum_is_the_optimum(void **state)
 
     assert_close(loss(objective, 2, singles, best, best, ref, score, score, slope), 0);
     assert_all(slope, 0, 0);
-    loss(objective, 2, singles, ref, ref, ref, score, score, slope); /* D = 0 */
+    assert_close(loss(objective, 2, singles, ref, ref, ref, score, score, slope), 1); /* D = 0: 2 off, 0.5 beta 2^2 */
     assert_all(slope, -1, 1);
     rlhf_objective_release(&objective);
 }

@@ -70,6 +70,9 @@ static void dual_clip_bounds_bad_tokens(void **state)
     assert_true(slope == 0);
     assert_close(one(objective, -1, 2, &slope, &clipped), 2);
     assert_close(slope, 2);
+    assert_close(one(objective, -2, 10, &slope, &clipped), 6);
+    assert_close(one(objective, -2, 2, &slope, &clipped), 4);
+    assert_close(slope, 4);
     assert_close(one(objective, 1, 0.5, &slope, &clipped), -0.5); /* good tokens as before */
     assert_close(slope, -0.5);
     rlhf_objective_release(&objective);

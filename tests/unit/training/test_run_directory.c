@@ -22,10 +22,11 @@ static int teardown(void **state)
 
 static const char *below_root(const char *name)
 {
-    static char path[4][256];
+    enum { SLOTS = 64 }; /* a test has fewer paths than that */
+    static char path[SLOTS][256];
     static int next;
 
-    next = (next + 1) % 4;
+    next = (next + 1) % SLOTS;
     snprintf(path[next], sizeof path[next], "%s/%s", root, name);
     return path[next];
 }
