@@ -6,7 +6,7 @@ import json
 import re
 import sys
 
-CASE = re.compile(r"^\[\s+(OK|FAILED|SKIPPED|ERROR)\s+\] (\S+)", re.M)
+CASE = re.compile(r"^\[\s+(OK|FAILED|SKIPPED|ERROR)\s+\] (?!---)(.*\S)", re.M)
 
 
 def cases(test):
@@ -15,8 +15,8 @@ def cases(test):
     result = test["result"]
     found = {}
     for word, case in CASE.findall(text):
-        if case.endswith(":") or case.isdigit():
-            continue
+        if re.match(r"\d+ test\(s\)", case):
+            continue  # the list at a program's end
         found[case] = {"OK": "passed", "FAILED": "failed", "ERROR": "failed", "SKIPPED": "skipped"}[word]
     failed = result not in ("OK", "SKIP", "EXPECTEDFAIL")
     if not found:

@@ -149,6 +149,19 @@ const char *arguments_word(arguments *arguments, int index)
     return NULL;
 }
 
+rlhf_dataset_options arguments_dataset(arguments *arguments)
+{
+    rlhf_dataset_options options;
+    rlhf_dataset_options_init(&options, sizeof options);
+    options.max_rows = (uint64_t)arguments_integer(arguments, "rows", 0, 0, INT64_MAX);
+    const char *policy = arguments_text(arguments, "bad-rows", "stop");
+    if (strcmp(policy, "skip") == 0)
+        options.bad_row = RLHF_BAD_ROW_SKIP;
+    else if (strcmp(policy, "stop") != 0 && arguments->error == 0)
+        arguments->error = program_usage("--bad-rows: \"%s\" is neither stop nor skip", policy);
+    return options;
+}
+
 static size_t edits(const char *a, const char *b)
 {
     size_t row[64], n = strlen(b);

@@ -19,23 +19,64 @@ static void print_estimate(program *program, const char *name, const rlhf_estima
     }
 }
 
-static int evaluate_reward_model(program *program, const char *model_path, const char *data, int64_t limit)
+enum { SLICE = 64 };
+
+/* Scores pairs [first, first+count) and appends those that fit into the model: *kept grows. */
+static rlhf_status score_pairs(rlhf_context *context, rlhf_reward_model *model, rlhf_tokenizer *tokenizer,
+                               rlhf_dataset *dataset, uint64_t first, uint64_t count, double *chosen, double *rejected,
+                               uint64_t *kept)
 {
-    enum { SLICE = 64 };
+    rlhf_batch *batch = NULL, *fitting = NULL;
+    rlhf_batch_view view = {.struct_size = sizeof view};
+    int64_t offset[2 * SLICE + 1] = {0}, rows = 0, positions = rlhf_reward_model_positions(model);
+    float score[2 * SLICE];
+    rlhf_status status = rlhf_batch_tokenize(&batch, tokenizer, dataset, first, count, RLHF_TOKENIZE_EOS);
+    if (status == RLHF_OK)
+        status = rlhf_batch_get(batch, &view);
+    int32_t *tokens = status == RLHF_OK ? malloc(((size_t)view.offset[view.rows] + 1) * sizeof *tokens) : NULL;
+    if (status == RLHF_OK && tokens == NULL)
+        status = RLHF_E_NOMEM;
+    /* A pair's two rows side by side: rows 2i and 2i+1. */
+    for (uint64_t i = 0; status == RLHF_OK && i < count; i++) {
+        uint64_t row[2] = {i, count + i};
+        if (view.offset[row[0] + 1] - view.offset[row[0]] > positions ||
+            view.offset[row[1] + 1] - view.offset[row[1]] > positions)
+            continue;
+        for (int side = 0; side < 2; side++) {
+            int64_t length = view.offset[row[side] + 1] - view.offset[row[side]];
+            memcpy(tokens + offset[rows], view.tokens + view.offset[row[side]], (size_t)length * sizeof *tokens);
+            offset[rows + 1] = offset[rows] + length;
+            rows++;
+        }
+    }
+    if (status == RLHF_OK && rows > 0)
+        status = rlhf_batch_create(&fitting, context, rows, offset, tokens, NULL);
+    if (status == RLHF_OK && rows > 0)
+        status = rlhf_reward_model_score(model, fitting, score);
+    for (int64_t r = 0; status == RLHF_OK && r < rows; r += 2) {
+        chosen[*kept] = score[r];
+        rejected[(*kept)++] = score[r + 1];
+    }
+    free(tokens);
+    rlhf_batch_release(&fitting);
+    rlhf_batch_release(&batch);
+    return status;
+}
+
+static int evaluate_reward_model(program *program, const char *model_path, const char *data,
+                                 const rlhf_dataset_options *options)
+{
     rlhf_reward_model *model = NULL;
     rlhf_tokenizer *tokenizer = NULL;
     rlhf_dataset *dataset = NULL;
     double *chosen = NULL, *rejected = NULL;
-    float part[2 * SLICE];
+    uint64_t kept = 0;
     int result = EXIT_DONE;
-    rlhf_dataset_options options;
-    rlhf_dataset_options_init(&options, sizeof options);
-    options.max_rows = (uint64_t)limit;
     rlhf_status status = rlhf_reward_model_load(&model, program->context, model_path);
     if (status == RLHF_OK)
         status = rlhf_tokenizer_load(&tokenizer, program->context, model_path);
     if (status == RLHF_OK)
-        status = rlhf_dataset_load(&dataset, program->context, data, &options);
+        status = rlhf_dataset_load(&dataset, program->context, data, options);
     uint64_t rows = rlhf_dataset_rows(dataset);
     chosen = calloc((size_t)rows + 1, sizeof *chosen);
     rejected = calloc((size_t)rows + 1, sizeof *rejected);
@@ -43,21 +84,13 @@ static int evaluate_reward_model(program *program, const char *model_path, const
         status = RLHF_E_NOMEM;
     for (uint64_t first = 0; status == RLHF_OK && first < rows; first += SLICE) {
         uint64_t count = rows - first < SLICE ? rows - first : SLICE;
-        rlhf_batch *batch = NULL;
         progress_draw(program, "scoring", first, rows, "");
-        status = rlhf_batch_tokenize(&batch, tokenizer, dataset, first, count, RLHF_TOKENIZE_EOS);
-        if (status == RLHF_OK)
-            status = rlhf_reward_model_score(model, batch, part);
-        for (uint64_t i = 0; status == RLHF_OK && i < count; i++) {
-            chosen[first + i] = part[i];
-            rejected[first + i] = part[count + i];
-        }
-        rlhf_batch_release(&batch);
+        status = score_pairs(program->context, model, tokenizer, dataset, first, count, chosen, rejected, &kept);
     }
     progress_clear(program);
     rlhf_calibration c = {.struct_size = sizeof c};
     if (status == RLHF_OK)
-        status = rlhf_evaluate_calibration(chosen, rejected, (int64_t)rows, &c);
+        status = rlhf_evaluate_calibration(chosen, rejected, (int64_t)kept, &c);
     if (status != RLHF_OK) {
         result = program_fail(program, status, data);
     } else if (program->json) {
@@ -65,10 +98,11 @@ static int evaluate_reward_model(program *program, const char *model_path, const
                "%.9g, "
                "\"brier\": %.9g, \"expected_calibration_error\": %.9g, \"temperature\": %.9g, \"calibrated_error\": "
                "%.9g}\n",
-               (unsigned long long)rows, c.accuracy, c.accuracy_standard_error, c.negative_log_likelihood, c.brier,
+               (unsigned long long)kept, c.accuracy, c.accuracy_standard_error, c.negative_log_likelihood, c.brier,
                c.expected_calibration_error, c.temperature, c.calibrated_error);
     } else {
-        printf("pairs                        %llu\n", (unsigned long long)rows);
+        printf("pairs                        %llu (%llu too long, %llu bad rows skipped)\n", (unsigned long long)kept,
+               (unsigned long long)(rows - kept), (unsigned long long)rlhf_dataset_skipped(dataset));
         printf("accuracy                     %.4f +- %.4f  (%.1f standard errors above 0.5)\n", c.accuracy,
                c.accuracy_standard_error, (c.accuracy - 0.5) / c.accuracy_standard_error);
         printf("negative log-likelihood      %.4f  (a coin: %.4f)\n", c.negative_log_likelihood, log(2.0));
@@ -170,9 +204,9 @@ int command_evaluate(program *program, arguments *arguments)
     if (reward_model == NULL)
         return evaluate_policy(program, arguments);
     const char *data = arguments_required(arguments, "data");
-    int64_t limit = arguments_integer(arguments, "rows", 0, 0, INT64_MAX);
+    rlhf_dataset_options options = arguments_dataset(arguments);
     (void)arguments_text(arguments, "seed", NULL);
     if (!arguments_finish(arguments))
         return EXIT_USAGE;
-    return evaluate_reward_model(program, reward_model, data, limit);
+    return evaluate_reward_model(program, reward_model, data, &options);
 }

@@ -12,7 +12,7 @@ int sample_open(program *program, arguments *arguments, int default_n, sample *s
     rlhf_rollout_options_init(o, sizeof *o);
     const char *model = arguments_required(arguments, "model");
     const char *prompt = arguments_text(arguments, "prompt", NULL), *data = arguments_text(arguments, "data", NULL);
-    int64_t rows = arguments_integer(arguments, "rows", 0, 0, INT64_MAX);
+    rlhf_dataset_options options = arguments_dataset(arguments);
     o->samples_per_prompt = (int32_t)arguments_integer(arguments, "n", default_n, 1, 100000);
     o->max_new_tokens = (int32_t)arguments_integer(arguments, "max-new-tokens", 128, 1, 1000000);
     o->temperature = arguments_number(arguments, "temperature", 1.0, 0.0, 100.0);
@@ -31,9 +31,6 @@ int sample_open(program *program, arguments *arguments, int default_n, sample *s
     if (status == RLHF_OK)
         status = rlhf_tokenizer_load(&sample->tokenizer, program->context, model);
     if (status == RLHF_OK && data != NULL) {
-        rlhf_dataset_options options;
-        rlhf_dataset_options_init(&options, sizeof options);
-        options.max_rows = (uint64_t)rows;
         what = data;
         status = rlhf_dataset_load(&sample->prompts, program->context, data, &options);
     } else if (status == RLHF_OK) {

@@ -50,7 +50,8 @@ static const command commands[] = {
      "measure a policy (score, KL, best-of-n curve) or a reward model (accuracy, calibration)",
      "  --model DIR        a policy: with --data PROMPTS --scorer WHAT [--reference DIR] [--n N]\n"
      "  --reward-model DIR a reward model: with --data PAIRS\n"
-     "  --rows N           at most N rows of the data\n"},
+     "  --rows N           at most N rows of the data\n"
+     "  --bad-rows skip    count rows that cannot be read instead of stopping\n"},
     {"inspect", command_inspect, "what a model, tokenizer or dataset is", "  rlhf inspect PATH\n"},
     {"check", command_check, "prove exactness on a model of yours",
      "  rlhf check ratio --model DIR   sampled and recomputed log-probabilities must be equal bit for bit\n"

@@ -34,6 +34,8 @@ int64_t arguments_integer(arguments *arguments, const char *name, int64_t otherw
 double arguments_number(arguments *arguments, const char *name, double otherwise, double low, double high);
 bool arguments_flag(arguments *arguments, const char *name);
 const char *arguments_word(arguments *arguments, int index); /* positional, NULL if there is none */
+/* --rows N and --bad-rows stop|skip. */
+rlhf_dataset_options arguments_dataset(arguments *arguments);
 /* True if everything was understood; else says what was not. Call after all options were asked for. */
 bool arguments_finish(arguments *arguments);
 bool parse_number(const char *text, double *out); /* independent of the locale */

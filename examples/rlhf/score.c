@@ -60,7 +60,7 @@ int command_score(program *program, arguments *arguments)
     const char *judge = arguments_required(arguments, "scorer"), *data = arguments_required(arguments, "data");
     const char *path = arguments_text(arguments, "out", NULL);
     const char *tokenizer_path = arguments_text(arguments, "tokenizer", NULL);
-    int64_t limit = arguments_integer(arguments, "rows", 0, 0, INT64_MAX);
+    rlhf_dataset_options options = arguments_dataset(arguments);
     (void)arguments_text(arguments, "seed", NULL);
     if (!arguments_finish(arguments))
         return EXIT_USAGE;
@@ -74,9 +74,6 @@ int command_score(program *program, arguments *arguments)
     int result = scorer_from_text(program, judge, &scorer);
     if (result != EXIT_DONE)
         return result;
-    rlhf_dataset_options options;
-    rlhf_dataset_options_init(&options, sizeof options);
-    options.max_rows = (uint64_t)limit;
     rlhf_status status =
         rlhf_tokenizer_load(&tokenizer, program->context, tokenizer_path != NULL ? tokenizer_path : judge);
     if (status == RLHF_OK)

@@ -47,6 +47,10 @@ RLHF_API rlhf_status rlhf_reward_model_normalisation(const rlhf_reward_model *mo
  *  threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_reward_model_hash(const rlhf_reward_model *model, char hex[65]);
 
+/** Returns the longest sequence the model can score, in tokens.  owner -    null 0    errors none    threads safe
+ *  since 0.1 */
+RLHF_API int64_t rlhf_reward_model_positions(const rlhf_reward_model *model);
+
 /** Describes the model in one line.  owner copies    null 0    errors none; returns the bytes needed
  *  threads the context's    since 0.1 */
 RLHF_API size_t rlhf_reward_model_describe(const rlhf_reward_model *model, char *buffer, size_t capacity);

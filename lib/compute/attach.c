@@ -52,6 +52,8 @@ rlhf_status rlhfi_compute_attach(rlhf_context *context)
     context->products = compute;
     context->products_destroy = compute_destroy;
     rlhfi_blis_attach(context);
+    context->error[0] = '\0'; /* BLIS may have found no memory: our own loops do without */
+    context->error_status = RLHF_OK;
     rlhfi_compute_describe(context, context->compute_text, sizeof context->compute_text);
     return RLHF_OK;
 }

@@ -2,6 +2,8 @@
  * row. */
 #include "generation/internal.h"
 
+#include <math.h>
+
 struct rlhf_rollout {
     int64_t references;
     rlhf_context *context;
@@ -314,6 +316,25 @@ rlhf_status rlhf_rollout_batch(const rlhf_rollout *rollout, rlhf_batch **out)
     RLHFI_REQUIRE(rollout->context, out != NULL);
     return rlhf_batch_create(out, rollout->context, rollout->rows, rollout->offset, rollout->tokens,
                              rollout->prompt_length);
+}
+
+/* The simplest alignment there is: no training, and KL(best-of-n to its sampler) <= log n - (n-1)/n. */
+rlhf_status rlhf_rollout_best_of_n(const rlhf_rollout *rollout, const double *score, int64_t *best)
+{
+    rlhf_rollout_view view = {.struct_size = sizeof view};
+
+    if (rollout == NULL || score == NULL || best == NULL)
+        return RLHF_E_INVAL;
+    RLHFI_TRY(rlhf_rollout_get(rollout, &view));
+    for (int64_t first = 0; first < view.rows; first += view.samples_per_prompt) {
+        int64_t chosen = -1;
+
+        for (int64_t row = first; row < first + view.samples_per_prompt; row++)
+            if (!isnan(score[row]) && (chosen < 0 || score[row] > score[chosen]))
+                chosen = row;
+        best[first / view.samples_per_prompt] = chosen;
+    }
+    return RLHF_OK;
 }
 
 rlhf_status rlhf_rollout_distribution(rlhf_context *context, const float *logits, int64_t vocabulary,

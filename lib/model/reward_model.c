@@ -133,3 +133,8 @@ size_t rlhf_reward_model_describe(const rlhf_reward_model *model, char *buffer, 
 {
     return model == NULL ? 0 : rlhfi_model_text(model->model, buffer, capacity);
 }
+
+int64_t rlhf_reward_model_positions(const rlhf_reward_model *model)
+{
+    return model != NULL ? model->model->architecture.positions : 0;
+}

@@ -7,7 +7,7 @@
 #define MANIFEST "manifest.json"
 #define STATE "state.safetensors"
 
-/* ---- paths -------------------------------------------------------------------------------------------------------------- */
+/* ---- paths ------------------------------------------------------------------------------------------------------- */
 
 static char *format_path(rlhfi_trainer *trainer, const char *format, unsigned long long number)
 {
@@ -63,7 +63,7 @@ static rlhf_status list_steps(rlhfi_trainer *trainer, uint64_t **out, size_t *co
     return status;
 }
 
-/* ---- hashes of files -------------------------------------------------------------------------------------------------------- */
+/* ---- hashes of files --------------------------------------------------------------------------------------------- */
 
 static rlhf_status hash_file(rlhf_context *context, const char *path, char hex[65])
 {
@@ -133,7 +133,7 @@ static rlhf_status files_json(rlhf_context *context, const char *directory, rlhf
     return out->failed ? RLHF_E_NOMEM : RLHF_OK;
 }
 
-/* ---- saving --------------------------------------------------------------------------------------------------------------- */
+/* ---- saving ------------------------------------------------------------------------------------------------------ */
 
 rlhf_status rlhfi_run_save_role(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory)
 {
@@ -256,7 +256,7 @@ done:
     return status;
 }
 
-/* ---- finding -------------------------------------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
 
 static rlhf_status load_manifest(rlhf_context *context, const char *directory, rlhfi_json **out)
 {
@@ -319,7 +319,7 @@ rlhf_status rlhfi_checkpoint_find(rlhfi_trainer *trainer, char **out)
     return status;
 }
 
-/* ---- loading -------------------------------------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 /* Copies "name" of the checkpoint's inputs; INVAL if this run's, where it is known, is another. */
 static rlhf_status same_input(rlhfi_trainer *trainer, const rlhfi_json *inputs, const char *name, bool compare, char hex[65])

@@ -30,7 +30,7 @@ typedef struct micro_batch {
     double policy_loss, value_loss;
 } micro_batch;
 
-/* ---- plan ---------------------------------------------------------------------------------------------------------------- */
+/* ---- plan -------------------------------------------------------------------------------------------------------- */
 
 static int64_t setting(const rlhfi_trainer *trainer, const char *key)
 {
@@ -103,7 +103,7 @@ static rlhf_status prepare(rlhfi_trainer *trainer)
     return trainer->value_model != NULL ? rlhfi_setup_role(trainer, "value_model", trainer->value_model->model) : RLHF_OK;
 }
 
-/* ---- rewards and advantages ------------------------------------------------------------------------------------------------ */
+/* ---- rewards and advantages -------------------------------------------------------------------------------------- */
 
 static rlhf_status shape_rewards(iteration *self)
 {
@@ -153,7 +153,7 @@ static rlhf_status choose_loss_scores(iteration *self)
     return RLHF_OK;
 }
 
-/* ---- one micro-batch --------------------------------------------------------------------------------------------------------- */
+/* ---- one micro-batch --------------------------------------------------------------------------------------------- */
 
 /* The micro-batch's entries of an array per response token. */
 static double *gather(const micro_batch *self, const double *from)
@@ -285,7 +285,7 @@ static rlhf_status train_micro_batch(iteration *self, const int64_t *row, int64_
     return rlhfi_trainer_report(self->trainer);
 }
 
-/* ---- updates -------------------------------------------------------------------------------------------------------------------- */
+/* ---- updates ----------------------------------------------------------------------------------------------------- */
 
 static rlhf_status update(iteration *self, const int64_t *row, int64_t count)
 {
@@ -353,7 +353,7 @@ static rlhf_status train(iteration *self)
     return RLHF_OK;
 }
 
-/* ---- meters ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- meters ------------------------------------------------------------------------------------------------------ */
 
 static double explained_variance(const iteration *self)
 {
@@ -420,7 +420,7 @@ static void meter_policy_gradient(const iteration *self)
         rlhfi_meter_mean(meters, "clip_ratio/region_mean", self->clipped / tokens);
 }
 
-/* ---- the step ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- the step ---------------------------------------------------------------------------------------------------- */
 
 static rlhf_status learn(iteration *self)
 {

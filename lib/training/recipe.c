@@ -15,7 +15,7 @@ struct rlhf_recipe {
     value *values;   /* [rlhfi_key_rows], those of other methods unused */
 };
 
-/* ---- the table ----------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static bool works(const rlhfi_key *key, enum rlhfi_method method)
 {
@@ -72,7 +72,7 @@ static size_t word(const char *words, int32_t index, const char **start)
     return words != NULL ? strcspn(words, " ") : 0;
 }
 
-/* ---- text to value --------------------------------------------------------------------------------------------------- */
+/* ---- text to value ----------------------------------------------------------------------------------------------- */
 
 static bool is_one_of(const char *text, const char *words)
 {
@@ -170,7 +170,7 @@ static rlhf_status set(rlhf_context *context, value *values, const rlhfi_key *ke
     return RLHF_OK;
 }
 
-/* ---- value to text --------------------------------------------------------------------------------------------------- */
+/* ---- value to text ----------------------------------------------------------------------------------------------- */
 
 static void add_value(rlhfi_string *out, const rlhfi_key *key, const value *from)
 {
@@ -234,7 +234,7 @@ static rlhf_status hand_out(rlhf_context *context, rlhfi_string *text, char *buf
     return status;
 }
 
-/* ---- the object -------------------------------------------------------------------------------------------------------- */
+/* ---- the object -------------------------------------------------------------------------------------------------- */
 
 static void free_values(rlhf_context *context, value *values)
 {
@@ -336,7 +336,7 @@ rlhf_status rlhf_recipe_set(rlhf_recipe *recipe, const char *key, const char *te
     return found != NULL ? set(recipe->context, recipe->values, found, text) : unknown_key(recipe, key);
 }
 
-/* ---- YAML --------------------------------------------------------------------------------------------------------------- */
+/* ---- YAML -------------------------------------------------------------------------------------------------------- */
 
 static rlhf_status set_from_yaml(const rlhf_recipe *recipe, value *values, const rlhfi_yaml *entry)
 {
@@ -495,7 +495,7 @@ rlhf_status rlhf_recipe_key(const char *method, int64_t index, rlhf_key_view *vi
     return RLHF_OK;
 }
 
-/* ---- for the trainers ------------------------------------------------------------------------------------------------- */
+/* ---- for the trainers -------------------------------------------------------------------------------------------- */
 
 enum rlhfi_method rlhfi_recipe_kind(const rlhf_recipe *recipe)
 {

@@ -157,7 +157,7 @@ static rlhf_status step(rlhfi_trainer *trainer)
     return RLHF_OK;
 }
 
-/* ---- held-out pairs -------------------------------------------------------------------------------------------------------- */
+/* ---- held-out pairs ---------------------------------------------------------------------------------------------- */
 
 static rlhf_status evaluate(rlhfi_trainer *trainer, rlhfi_meters *meters)
 {

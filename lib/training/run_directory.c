@@ -51,7 +51,7 @@ static rlhf_status save_config(rlhfi_trainer *trainer)
     return status;
 }
 
-/* ---- the start ------------------------------------------------------------------------------------------------------ */
+/* ---- the start --------------------------------------------------------------------------------------------------- */
 
 /* The frozen reference of a policy that was handed in: nobody could load it again after a stop. */
 static rlhf_status keep_reference(rlhfi_trainer *trainer)
@@ -124,7 +124,7 @@ rlhf_status rlhfi_run_log(rlhfi_trainer *trainer, const rlhfi_string *line)
     return status;
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static rlhf_status save_model(rlhfi_trainer *trainer)
 {

@@ -14,7 +14,7 @@ static void *piece(rlhfi_trainer *trainer, int64_t count, size_t size)
     return rlhfi_arena_alloc(trainer->arena, (size_t)count + 1, size);
 }
 
-/* ---- prompts ---------------------------------------------------------------------------------------------------------- */
+/* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
 /* The prompts of a dataset as rows of their own, in its order: completions and answers are none of the sampler's business. */
 static rlhf_status prompts_only(rlhfi_trainer *trainer, const rlhf_dataset *dataset, const char *what, rlhf_dataset **out)
@@ -115,7 +115,7 @@ static rlhf_status roll_out(rlhfi_trainer *trainer, const prompts *from, int32_t
     return status;
 }
 
-/* ---- which rows stay ---------------------------------------------------------------------------------------------------- */
+/* ---- which rows stay --------------------------------------------------------------------------------------------- */
 
 /* Marks rows with a score; where groups count whole, rows whose group has one for every row. Returns how many. */
 static int64_t scorable(const double *score, int64_t rows, int32_t samples, bool keep_groups, bool *keep)
@@ -171,7 +171,7 @@ static rlhf_status pack(rlhfi_trainer *trainer, const rlhf_rollout_view *from, c
     return RLHF_OK;
 }
 
-/* ---- what other models say ------------------------------------------------------------------------------------------------ */
+/* ---- what other models say --------------------------------------------------------------------------------------- */
 
 static rlhf_status ask_reference(rlhfi_trainer *trainer, rlhfi_samples *samples)
 {
@@ -271,7 +271,7 @@ rlhf_status rlhfi_draw_samples(rlhfi_trainer *trainer, int64_t prompt_count, int
     return RLHF_OK;
 }
 
-/* ---- meters ---------------------------------------------------------------------------------------------------------------- */
+/* ---- meters ------------------------------------------------------------------------------------------------------ */
 
 /* Mean over prompts of the deviation among a prompt's scores, and the share of prompts where there is none. A prompt with
  * one completion says nothing; if all are so, the deviation is that of the whole. */
@@ -395,7 +395,7 @@ void rlhfi_meter_samples(rlhfi_trainer *trainer, const rlhfi_samples *samples)
     meter_lengths(meters, samples);
 }
 
-/* ---- held-out prompts ------------------------------------------------------------------------------------------------------- */
+/* ---- held-out prompts -------------------------------------------------------------------------------------------- */
 
 /* Sampled from a stream of its own, always the same, so that evaluations of a run can be compared. */
 enum { EVALUATION_STREAM = 0x65766131 };

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* ---- models ---------------------------------------------------------------------------------------------------------- */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 static rlhf_status missing(rlhfi_trainer *trainer, const char *key, const char *what)
 {
@@ -178,7 +178,7 @@ rlhf_status rlhfi_setup_role(rlhfi_trainer *trainer, const char *name, rlhfi_mod
     return RLHF_OK;
 }
 
-/* ---- data -------------------------------------------------------------------------------------------------------------- */
+/* ---- data -------------------------------------------------------------------------------------------------------- */
 
 static rlhf_status load_dataset(rlhfi_trainer *trainer, const char *path, rlhf_dataset **out)
 {
@@ -210,7 +210,7 @@ rlhf_status rlhfi_setup_data(rlhfi_trainer *trainer, const rlhf_trainer_options 
     return RLHF_OK;
 }
 
-/* ---- objectives ---------------------------------------------------------------------------------------------------------- */
+/* ---- objectives -------------------------------------------------------------------------------------------------- */
 
 /* Where a recipe's number goes in a built-in objective. */
 static const struct route {
@@ -320,7 +320,7 @@ rlhf_status rlhfi_setup_objectives(rlhfi_trainer *trainer, const rlhf_trainer_op
     return RLHF_OK;
 }
 
-/* ---- reference ------------------------------------------------------------------------------------------------------------- */
+/* ---- reference --------------------------------------------------------------------------------------------------- */
 
 static bool needs_reference(const rlhfi_trainer *trainer)
 {
@@ -344,7 +344,7 @@ rlhf_status rlhfi_setup_reference(rlhfi_trainer *trainer, rlhf_reference *given,
                          : rlhf_reference_freeze(&trainer->reference, trainer->policy);
 }
 
-/* ---- what went in, for the receipt ------------------------------------------------------------------------------------------- */
+/* ---- what went in, for the receipt ------------------------------------------------------------------------------- */
 
 static void hash_text(rlhfi_sha256 *hash, const char *text)
 {

@@ -32,7 +32,7 @@ static void unpack_numbers(rlhfi_state *state, const numbers *from)
         rlhfi_optimizer_set_step_count(state->role[i].optimizer, (uint64_t)from->value[NUMBERS + i]);
 }
 
-/* ---- names of the tensors ------------------------------------------------------------------------------------------ */
+/* ---- names of the tensors ---------------------------------------------------------------------------------------- */
 
 static const char *const moment_names[RLHFI_MAX_ROLES][2] = {{"role.0.first_moment", "role.0.second_moment"},
                                                              {"role.1.first_moment", "role.1.second_moment"}};
@@ -44,7 +44,7 @@ static float *moment(const rlhfi_role *role, int which)
     return which == 0 ? rlhfi_optimizer_first_moment(role->optimizer) : rlhfi_optimizer_second_moment(role->optimizer);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 typedef struct list {
     rlhfi_tensor_source tensor[MOST_TENSORS];
@@ -97,7 +97,7 @@ done:
     return status;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 typedef struct reader {
     rlhf_context *context;
@@ -204,7 +204,7 @@ rlhf_status rlhfi_state_load(rlhfi_state *state, rlhf_context *context, const ch
     return status;
 }
 
-/* ---- a step that fails before its first update ------------------------------------------------------------------------------ */
+/* ---- a step that fails before its first update ------------------------------------------------------------------- */
 
 rlhf_status rlhfi_objective_states_keep(rlhfi_trainer *trainer, rlhfi_objective_states *out)
 {

@@ -122,7 +122,7 @@ rlhf_status rlhfi_token_step(rlhfi_trainer *trainer, const rlhfi_sequence *const
     return RLHF_OK;
 }
 
-/* ---- held-out data ------------------------------------------------------------------------------------------------------- */
+/* ---- held-out data ----------------------------------------------------------------------------------------------- */
 
 static rlhf_status evaluate_batch(rlhfi_trainer *trainer, const rlhf_batch_view *view, double denominator, double *loss,
                                   rlhfi_meters *meters)

@@ -14,7 +14,7 @@ static const rlhfi_method_table *const tables[RLHFI_METHODS] = {
     &rlhfi_on_policy,  &rlhfi_on_policy,  &rlhfi_on_policy,
 };
 
-/* ---- progress ------------------------------------------------------------------------------------------------------- */
+/* ---- progress ---------------------------------------------------------------------------------------------------- */
 
 static rlhf_progress where_it_stands(const rlhfi_trainer *trainer)
 {
@@ -73,7 +73,7 @@ rlhf_status rlhfi_trainer_phase(rlhfi_trainer *trainer, int32_t phase)
     return rlhfi_trainer_report(trainer);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void destroy(rlhfi_trainer *trainer)
 {
@@ -127,14 +127,14 @@ static rlhf_status check_directory(rlhfi_trainer *trainer, const rlhf_trainer_op
         return options->resume == 0
                    ? RLHF_OK
                    : rlhfi_fail(trainer->context, RLHF_E_INVAL, "output_dir: is not set, there is nothing to resume");
-    trainer->directory = rlhfi_strdup(trainer->context, path);
+    trainer->directory = rlhfi_strdup(trainer->context, path); /* path may be the recipe's own, which is set next */
     if (trainer->directory == NULL)
         return RLHF_E_NOMEM;
-    RLHFI_TRY(rlhf_recipe_set(trainer->recipe, "output_dir", path));
-    RLHFI_TRY(rlhfi_run_holds(trainer->context, path, holds));
+    RLHFI_TRY(rlhf_recipe_set(trainer->recipe, "output_dir", trainer->directory));
+    RLHFI_TRY(rlhfi_run_holds(trainer->context, trainer->directory, holds));
     if (*holds && options->resume == 0 && options->overwrite == 0)
         return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: holds a run already; resume it, overwrite it, or choose "
-                          "another output_dir", path);
+                          "another output_dir", trainer->directory);
     return RLHF_OK;
 }
 
@@ -209,7 +209,7 @@ rlhf_status rlhf_trainer_create(rlhf_trainer **out, rlhf_context *context, const
     return rlhfi_enter(context);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------------------------ */
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
 
 /* Begins a call that acts. Callbacks may look at the trainer meanwhile, but not act on it. */
 static rlhf_status begin(rlhfi_trainer *trainer)
@@ -251,7 +251,7 @@ static rlhf_status need_whole(const rlhfi_trainer *trainer)
                       "trainer: a step failed amid its updates; go on from a checkpoint (resume)");
 }
 
-/* ---- logging ------------------------------------------------------------------------------------------------------------ */
+/* ---- logging ----------------------------------------------------------------------------------------------------- */
 
 /* Hands out what was metered: to the log, to the callback, to rlhf_trainer_metrics. */
 static rlhf_status publish(rlhfi_trainer *trainer)
@@ -284,7 +284,7 @@ static bool falls_on(const rlhfi_trainer *trainer, const char *key)
     return trainer->state.step == trainer->total_steps || (every > 0 && trainer->state.step % every == 0);
 }
 
-/* ---- a step --------------------------------------------------------------------------------------------------------------- */
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
 
 /* The weights took the step; what is left cannot undo it. */
 static rlhf_status after_step(rlhfi_trainer *trainer)
@@ -334,7 +334,7 @@ rlhf_status rlhf_trainer_step(rlhf_trainer *trainer)
     return end(trainer, take_step(trainer));
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------------------------------ */
+/* ---- saving ------------------------------------------------------------------------------------------------------ */
 
 static rlhf_status save(rlhfi_trainer *trainer)
 {
@@ -370,10 +370,11 @@ static bool saves_now(const rlhfi_trainer *trainer)
            falls_on(trainer, "save_steps");
 }
 
-/* The text of what stopped the run, over a save that clears it. */
+/* Whoever cancels wants to go on some day, so no callback may stop this save. */
 static rlhf_status save_cancelled(rlhfi_trainer *trainer)
 {
-    RLHFI_TRY(save(trainer));
+    change_phase(trainer, RLHF_PHASE_SAVE);
+    RLHFI_TRY(rlhfi_checkpoint_save(trainer));
     return rlhfi_fail(trainer->context, RLHF_E_CANCELED, "trainer: cancelled after step %llu of %llu; resume goes on from here",
                       (unsigned long long)trainer->state.step, (unsigned long long)trainer->total_steps);
 }
@@ -397,7 +398,7 @@ rlhf_status rlhf_trainer_run(rlhf_trainer *trainer)
     return end(trainer, run(trainer));
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------------------------ */
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
 
 rlhf_status rlhf_trainer_metrics(const rlhf_trainer *trainer, rlhf_metrics *metrics)
 {

@@ -12,7 +12,7 @@
 #include <rlhf/recipe.h>
 #include <rlhf/trainer.h>
 
-/* ---- recipe: the table of keys (recipe_keys.c) ----------------------------------------------------------------------- */
+/* ---- recipe: the table of keys (recipe_keys.c) ------------------------------------------------------------------- */
 
 enum rlhfi_method {
     RLHFI_PRETRAIN, RLHFI_SFT, RLHFI_REWARD, RLHFI_RAFT, RLHFI_REINFORCE, RLHFI_PAIRWISE, RLHFI_PPO, RLHFI_METHODS
@@ -55,7 +55,7 @@ void rlhfi_recipe_add_json(const rlhf_recipe *recipe, rlhfi_string *out);
 /* INVAL, naming the first key that differs from such an object and is not free to differ on a resume. name: of the run. */
 rlhf_status rlhfi_recipe_same_run(const rlhf_recipe *recipe, const rlhfi_json *earlier, const char *name);
 
-/* ---- metrics (metrics.c) --------------------------------------------------------------------------------------------------- */
+/* ---- metrics (metrics.c) ----------------------------------------------------------------------------------------- */
 
 /* Shuffles of minibatches: a purpose of its own beside those in core.h. */
 enum { RLHFI_RANDOM_MINIBATCH = 100, RLHFI_RANDOM_SELECTION = 101 };
@@ -75,7 +75,7 @@ double rlhfi_meter_value(const rlhfi_meters *meters, int32_t index);
 /* {"step":N,"name":value,...} and a newline; what is not finite becomes null. */
 void rlhfi_meters_json(const rlhfi_meters *meters, uint64_t step, rlhfi_string *line);
 
-/* ---- a run's whole state (state.c): what a checkpoint holds, all of it and nothing else --------------------------------- */
+/* ---- a run's whole state (state.c): what a checkpoint holds, all of it and nothing else -------------------------- */
 
 enum { RLHFI_MAX_ROLES = 2, RLHFI_MAX_OBJECTIVES = 4 };
 
@@ -108,7 +108,7 @@ typedef struct rlhfi_objective_states {
     size_t size[RLHFI_MAX_OBJECTIVES];
 } rlhfi_objective_states;
 
-/* ---- the run directory (run_directory.c, checkpoint.c) ------------------------------------------------------------------ */
+/* ---- the run directory (run_directory.c, checkpoint.c) ----------------------------------------------------------- */
 
 /* What a run began with. Goes through every checkpoint into the receipt. */
 typedef struct rlhfi_inputs {
@@ -139,7 +139,7 @@ rlhf_status rlhfi_checkpoint_load(rlhfi_trainer *trainer, const char *path);
 /* A role's weights as a Hugging Face directory. */
 rlhf_status rlhfi_run_save_role(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory);
 
-/* ---- trainer ---------------------------------------------------------------------------------------------------------------- */
+/* ---- trainer ----------------------------------------------------------------------------------------------------- */
 
 typedef struct rlhfi_method_table {
     rlhf_status (*prepare)(rlhfi_trainer *trainer); /* examples, plan, objectives' slots; nothing is written yet */
@@ -195,7 +195,7 @@ struct rlhf_trainer {
 rlhf_status rlhfi_trainer_phase(rlhfi_trainer *trainer, int32_t phase);
 rlhf_status rlhfi_trainer_report(rlhfi_trainer *trainer);
 
-/* ---- setup.c: what is missing is loaded or made ---------------------------------------------------------------------------- */
+/* ---- setup.c: what is missing is loaded or made ------------------------------------------------------------------ */
 rlhf_status rlhfi_setup_models(rlhfi_trainer *trainer, const rlhf_trainer_options *options);
 rlhf_status rlhfi_setup_data(rlhfi_trainer *trainer, const rlhf_trainer_options *options);
 rlhf_status rlhfi_setup_objectives(rlhfi_trainer *trainer, const rlhf_trainer_options *options);
@@ -207,7 +207,7 @@ rlhf_status rlhfi_setup_inputs(rlhfi_trainer *trainer); /* hashes of everything 
 /* The built-in pairwise loss in a form with the KL inside: then the reward must not hold it a second time. */
 bool rlhfi_loss_holds_reference(const rlhfi_trainer *trainer);
 
-/* ---- batches from sequences, in the trainer's arena (batching.c) ------------------------------------------------------- */
+/* ---- batches from sequences, in the trainer's arena (batching.c) ------------------------------------------------- */
 
 rlhf_status rlhfi_view_from_sequences(rlhfi_arena *arena, const rlhfi_sequence *const *sequences, int64_t count,
                                       rlhf_batch_view *view);
@@ -230,7 +230,7 @@ void rlhfi_objective_states_restore(rlhfi_trainer *trainer, const rlhfi_objectiv
 /* Zeroes gathered gradients; keeps the error text. */
 void rlhfi_drop_gradients(rlhfi_trainer *trainer);
 
-/* ---- token_step.c: one optimizer step of the token loss; supervised methods and RAFT --------------------------------- */
+/* ---- token_step.c: one optimizer step of the token loss; supervised methods and RAFT ----------------------------- */
 
 /* Micro-batch m is sequences[first[m] .. first[m+1]). One denominator: the tokens of all of them that count. Meters loss,
  * grad_norm, learning_rate, entropy, mean_token_accuracy; adds to the state's tokens. */
@@ -239,7 +239,7 @@ rlhf_status rlhfi_token_step(rlhfi_trainer *trainer, const rlhfi_sequence *const
 /* The loss and its meters over a held-out set, without gradients. */
 rlhf_status rlhfi_token_evaluate(rlhfi_trainer *trainer, const rlhfi_examples *examples, rlhfi_meters *meters);
 
-/* ---- sampling.c: rollout, scoring, what is left out; shared by the on-policy methods and RAFT --------------------------- */
+/* ---- sampling.c: rollout, scoring, what is left out; shared by the on-policy methods and RAFT -------------------- */
 
 typedef struct rlhfi_samples {   /* rows that can be scored, in the trainer's arena */
     int64_t rows, sampled;       /* kept; before the unscorable ones went */

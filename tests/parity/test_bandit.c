@@ -166,7 +166,7 @@ static void policy_slopes(rlhf_objective *objective, int32_t samples)
 
 /* ---- learners ---------------------------------------------------------------------------------------------------- */
 
-/* Gradient of -J over all sequences, each with its probability: that goes into the rewards, where the loss is linear. */
+/* Gradient of -J over all sequences, weighted by probability. The weights go into the rewards: the loss is linear. */
 static void exact_gradient(const struct problem *problem, table log_p, table gradient)
 {
     rlhf_objective *shaping = made("kl_reward", "kl_coef", problem->beta, NULL);

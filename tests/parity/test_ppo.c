@@ -16,7 +16,7 @@ struct listener { /* hands on and writes down */
     int policy_calls, value_calls, micro_batches; /* micro-batches per update */
 };
 
-/* ---- listeners ------------------------------------------------------------------------------------------------------------ */
+/* ---- listeners --------------------------------------------------------------------------------------------------- */
 
 static rlhf_status reward(void *user_data, const rlhf_reward_input *in, rlhf_reward_output *out)
 {
@@ -68,7 +68,7 @@ static rlhf_objective *listen(rlhf_context *context, struct listener *self, cons
     return objective;
 }
 
-/* ---- the recorded rollout --------------------------------------------------------------------------------------------------- */
+/* ---- the recorded rollout ---------------------------------------------------------------------------------------- */
 
 struct rollout {
     int64_t rows;
@@ -136,7 +136,7 @@ static void close_to(const char *what, const double *got, const double *expected
             fail_msg("%s: entry %lld is %.12g, expected %.12g", what, (long long)i, got[i], expected[i]);
 }
 
-/* ---- the run -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
 
 static void set_number(rlhf_context *context, rlhf_recipe *recipe, const char *key, const rlhfi_json *config,
                        const char *name)

@@ -52,7 +52,8 @@ static int descending(const void *a, const void *b)
 static void check_case(rlhf_context *context, const rlhfi_json *entry, const char *name)
 {
     const rlhfi_json *parameters = rlhfi_json_get(entry, "parameters"), *logits = rlhfi_json_get(entry, "logits");
-    const rlhfi_json *probabilities = rlhfi_json_get(entry, "probabilities"), *eos = rlhfi_json_get(entry, "eos_token_id");
+    const rlhfi_json *probabilities = rlhfi_json_get(entry, "probabilities");
+    const rlhfi_json *eos = rlhfi_json_get(entry, "eos_token_id");
     const char *kind = rlhfi_json_text(rlhfi_json_get(entry, "kind"), NULL);
     size_t n = rlhfi_json_size(logits);
     float *z = calloc(n, sizeof *z);

@@ -20,7 +20,7 @@ struct run {
     rlhf_recipe *recipe;
 };
 
-/* ---- opening ------------------------------------------------------------------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static bool open_run(struct run *run, const char *name)
 {
@@ -90,7 +90,7 @@ static void make_recipe(struct run *run)
     check_ok(run->context, rlhf_recipe_set(run->recipe, "model_name_or_path", run->base), "model_name_or_path");
 }
 
-/* ---- recorded micro-batches as examples ------------------------------------------------------------------------------------ */
+/* ---- recorded micro-batches as examples -------------------------------------------------------------------------- */
 
 static rlhfi_sequence sequence_of(rlhf_context *context, const int64_t *ids, const int64_t *mask, const int64_t *labels,
                                   int64_t columns)
@@ -168,7 +168,7 @@ static rlhfi_examples *recorded_examples(struct run *run)
     return examples;
 }
 
-/* ---- comparison ----------------------------------------------------------------------------------------------------------------- */
+/* ---- comparison -------------------------------------------------------------------------------------------------- */
 
 static double logged(const rlhf_metrics *metrics, const char *name)
 {
@@ -248,7 +248,7 @@ static void train_and_compare(const struct run *run, rlhf_trainer *trainer)
     check_weights(run, trainer->state.role[0].model);
 }
 
-/* ---- the two ways ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the two ways ------------------------------------------------------------------------------------------------ */
 
 static void replay(void **state)
 {
@@ -321,7 +321,7 @@ static void no_fixtures(void **state)
     SKIP("trl: no fixtures at %s", getenv("RLHF_GOLDEN") != NULL ? getenv("RLHF_GOLDEN") : "../shared/golden");
 }
 
-/* ---- discovery ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- discovery --------------------------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {

@@ -23,4 +23,4 @@ awk 'NR % 4 != 0' "$out/data/all.jsonl" >"$out/data/train.jsonl"
 awk 'NR % 4 == 0' "$out/data/all.jsonl" >"$out/data/held-out.jsonl"
 cd "$out"
 "$rlhf" reward --config "$here/reward.yaml" --seed "$seed" --out "seed$seed" --overwrite
-"$rlhf" eval --reward-model "seed$seed/model" --data data/held-out.jsonl
+"$rlhf" eval --reward-model "seed$seed/model" --data data/held-out.jsonl --bad-rows skip

@@ -69,10 +69,10 @@ static void ties_count_half_and_holes_do_not_count(void **state)
     assert_int_equal(rlhf_evaluate_win_rate(a, b, -1, 1, &out), RLHF_E_INVAL);
 }
 
-/* ---- KL ------------------------------------------------------------------------------------------------------------- */
+/* ---- KL ---------------------------------------------------------------------------------------------------------- */
 
-static const char config[] = "{\"model_type\":\"gpt2\",\"vocab_size\":23,\"n_positions\":24,\"n_embd\":16,\"n_layer\":1,"
-                             "\"n_head\":2,\"initializer_range\":0.3,\"eos_token_id\":3}";
+static const char config[] = "{\"model_type\":\"gpt2\",\"vocab_size\":23,\"n_positions\":24,\"n_embd\":16,"
+                             "\"n_layer\":1,\"n_head\":2,\"initializer_range\":0.3,\"eos_token_id\":3}";
 
 struct run {
     rlhf_context *context;

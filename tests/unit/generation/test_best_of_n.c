@@ -66,8 +66,9 @@ static void null_is_refused(void **state)
 static void the_chosen_follow_the_known_distribution(void **state)
 {
     enum { PROMPTS = 400, TOKENS = 64 };
-    static const char config[] = "{\"model_type\":\"gpt2\",\"vocab_size\":64,\"n_positions\":8,\"n_embd\":8,\"n_layer\":1,"
-                                 "\"n_head\":2,\"tie_word_embeddings\":true,\"initializer_range\":0,\"eos_token_id\":0}";
+    static const char config[] = "{\"model_type\":\"gpt2\",\"vocab_size\":64,\"n_positions\":8,\"n_embd\":8,"
+                                 "\"n_layer\":1,\"n_head\":2,\"tie_word_embeddings\":true,"
+                                 "\"initializer_range\":0,\"eos_token_id\":0}";
     rlhf_rollout_options options = options_of(1, 2);
     rlhf_policy *policy;
     rlhf_batch *prompts;

@@ -28,7 +28,7 @@ static rlhf_batch *prompts_for(int kind, int64_t rows, int64_t longest)
     return make_prompts(context, rows, longest, rlhf_policy_vocabulary(policy[kind]));
 }
 
-/* ---- exactness --------------------------------------------------------------------------------------------------------- */
+/* ---- exactness --------------------------------------------------------------------------------------------------- */
 
 /* Log-probabilities of the rollout's tokens, computed as training does, must be its own, bit for bit. */
 static void assert_log_probs_exact(rlhf_policy *of, const rlhf_rollout *rollout, double temperature)
@@ -121,7 +121,7 @@ static void greedy_is_the_arg_max_of_the_whole_forward_pass(void **state)
     }
 }
 
-/* ---- what must not matter -------------------------------------------------------------------------------------------------- */
+/* ---- what must not matter ---------------------------------------------------------------------------------------- */
 
 static void the_number_of_samples_does_not_matter(void **state)
 {
@@ -143,7 +143,8 @@ static void the_number_of_samples_does_not_matter(void **state)
     }
     /* Samples do differ. */
     for (int64_t s = 1; s < 7; s++)
-        assert_memory_not_equal(many.tokens + many.offset[0] + 1, many.tokens + many.offset[s] + 1, sizeof(int32_t) * 3);
+        assert_memory_not_equal(many.tokens + many.offset[0] + 1, many.tokens + many.offset[s] + 1,
+                                3 * sizeof(int32_t));
     rlhf_rollout_release(&seven);
     rlhf_batch_release(&prompts);
 }
@@ -261,7 +262,7 @@ static void prompts_are_numbered_through_the_stream(void **state)
     rlhf_batch_release(&prompts);
 }
 
-/* ---- where responses end ---------------------------------------------------------------------------------------------------- */
+/* ---- where responses end ----------------------------------------------------------------------------------------- */
 
 static bool contains(const int32_t *tokens, int64_t count, int32_t token)
 {
@@ -403,7 +404,7 @@ static void no_prompts_give_no_rows(void **state)
     rlhf_batch_release(&none);
 }
 
-/* ---- callbacks and cancelling ------------------------------------------------------------------------------------------------- */
+/* ---- callbacks and cancelling ------------------------------------------------------------------------------------ */
 
 enum { MOST_ROWS = 64, MOST_TOKENS = 64 };
 
@@ -516,7 +517,7 @@ static void a_callback_may_release_the_policy(void **state)
     rlhf_batch_release(&prompts);
 }
 
-/* ---- what is refused -------------------------------------------------------------------------------------------------------------- */
+/* ---- what is refused --------------------------------------------------------------------------------------------- */
 
 static void assert_refused(const rlhf_batch *prompts, const rlhf_rollout_options *options, rlhf_status status,
                            const char *part)
@@ -608,7 +609,7 @@ static void weights_that_are_not_numbers_are_reported(void **state)
     rlhf_batch_release(&prompts);
 }
 
-/* ---- options, view, life ----------------------------------------------------------------------------------------------------------- */
+/* ---- options, view, life ----------------------------------------------------------------------------------------- */
 
 static void defaults_are_as_documented(void **state)
 {
@@ -664,7 +665,7 @@ static void a_rollout_outlives_what_it_came_from(void **state)
     assert_int_equal(counter.live, 0);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static void every_failing_allocation_is_survived(void **state)
 {

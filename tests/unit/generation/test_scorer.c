@@ -97,7 +97,7 @@ static rlhf_scorer *scorer_of(struct judge *own)
     return scorer;
 }
 
-/* ---- what a callback sees -------------------------------------------------------------------------------------------------- */
+/* ---- what a callback sees ---------------------------------------------------------------------------------------- */
 
 static void texts_are_decoded_where_they_are_missing(void **state)
 {
@@ -181,7 +181,7 @@ static void bad_tokens_and_offsets_are_refused(void **state)
     rlhf_scorer_release(&scorer);
 }
 
-/* ---- statuses, re-entry, life -------------------------------------------------------------------------------------------------- */
+/* ---- statuses, re-entry, life ------------------------------------------------------------------------------------ */
 
 static void a_status_is_handed_through(void **state)
 {
@@ -252,7 +252,7 @@ static void user_data_ends_exactly_once(void **state)
     assert_int_equal(own.destroyed, 6);
 }
 
-/* ---- reward models and rollouts ------------------------------------------------------------------------------------------------- */
+/* ---- reward models and rollouts ---------------------------------------------------------------------------------- */
 
 static void a_reward_model_is_a_scorer(void **state)
 {
@@ -285,8 +285,8 @@ static void a_reward_model_is_a_scorer(void **state)
 }
 
 /* Tokens 0..6 only, so that all of a response can be decoded. */
-static const char small_model[] = "{\"model_type\":\"gpt2\",\"vocab_size\":7,\"n_positions\":16,\"n_embd\":8,\"n_layer\":1,"
-                                  "\"n_head\":2,\"initializer_range\":0.3,\"eos_token_id\":1}";
+static const char small_model[] = "{\"model_type\":\"gpt2\",\"vocab_size\":7,\"n_positions\":16,\"n_embd\":8,"
+                                  "\"n_layer\":1,\"n_head\":2,\"initializer_range\":0.3,\"eos_token_id\":1}";
 
 static void rollouts_are_scored_row_by_row(void **state)
 {

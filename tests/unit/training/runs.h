@@ -49,7 +49,7 @@ static inline rlhf_context *make_context(int32_t threads, uint32_t cpu_mask, int
     return context;
 }
 
-/* ---- tokenizer and models: one token per letter, 0 ends -------------------------------------------------------------- */
+/* ---- tokenizer and models: one token per letter, 0 ends ---------------------------------------------------------- */
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyz.,?!:0123456789"
 enum { VOCABULARY = 44 };
@@ -102,7 +102,7 @@ static inline rlhf_reward_model *make_reward_model(rlhf_context *context, uint64
     return model;
 }
 
-/* ---- data ---------------------------------------------------------------------------------------------------------------- */
+/* ---- data -------------------------------------------------------------------------------------------------------- */
 
 static const char *const subjects[] = {"a cat", "the dog", "tom", "lily", "a bird"};
 static const char *const verbs[] = {" sat", " ran far", " ate", " slept", " saw a ball", " sang", " fell"};
@@ -150,7 +150,7 @@ static inline int32_t kind_of(const char *method)
     return strcmp(method, "reward") == 0 ? RLHF_ROW_PREFERENCE : RLHF_ROW_PROMPT;
 }
 
-/* ---- scorer: the more a's and e's the better; counts its calls ------------------------------------------------------------- */
+/* ---- scorer: the more a's and e's the better; counts its calls --------------------------------------------------- */
 
 struct counting {
     int calls, rows, unscorable_every, fail_call;
@@ -184,7 +184,7 @@ static inline rlhf_scorer *make_scorer(rlhf_context *context, struct counting *c
     return scorer;
 }
 
-/* ---- recipes and trainers ----------------------------------------------------------------------------------------------------- */
+/* ---- recipes and trainers ---------------------------------------------------------------------------------------- */
 
 static const char *const all_methods[] = {"pretrain", "sft", "reward", "raft", "reinforce", "pairwise", "ppo"};
 enum { ALL_METHODS = 7 };
@@ -305,7 +305,7 @@ static inline bool has_metric(rlhf_context *context, const rlhf_trainer *trainer
     return false;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 /* A directory of its own for this test; removed by remove_directory. */
 static inline char *make_directory(char path[64])

@@ -47,7 +47,7 @@ static void run_once(struct parts *parts)
     rlhf_trainer_release(&trainer);
 }
 
-/* ---- what is there afterwards -------------------------------------------------------------------------------------------- */
+/* ---- what is there afterwards ------------------------------------------------------------------------------------ */
 
 static void test_files_of_a_run(void **state)
 {
@@ -230,7 +230,7 @@ static void test_save_total_limit(void **state)
     release_parts(&parts);
 }
 
-/* ---- going on ------------------------------------------------------------------------------------------------------------------ */
+/* ---- going on ---------------------------------------------------------------------------------------------------- */
 
 /* Four steps with a checkpoint at each, stopped after `steps`. */
 static void begin_run(const char *directory, const char *method, int steps)

@@ -39,7 +39,7 @@ static void run_to_hash(rlhf_context *with, const char *method, char hex[65])
     release_parts(&parts);
 }
 
-/* ---- equal bytes ------------------------------------------------------------------------------------------------------- */
+/* ---- equal bytes ------------------------------------------------------------------------------------------------- */
 
 static void test_repeats_itself(void **state)
 {
@@ -132,7 +132,7 @@ static void test_resumes_to_the_same_bits(void **state)
     }
 }
 
-/* ---- nothing where nothing should be ---------------------------------------------------------------------------------- */
+/* ---- nothing where nothing should be ----------------------------------------------------------------------------- */
 
 static void test_rate_zero_changes_nothing(void **state)
 {
@@ -212,7 +212,7 @@ static void test_reference_stays(void **state)
     }
 }
 
-/* ---- accumulation ------------------------------------------------------------------------------------------------------- */
+/* ---- accumulation ------------------------------------------------------------------------------------------------ */
 
 static void weights_after_one_step(const char *method, const char *batch, const char *accumulation, float **out,
                                    int64_t *count, double *loss)
@@ -273,7 +273,7 @@ static void test_accumulation(void **state)
     }
 }
 
-/* ---- learning ------------------------------------------------------------------------------------------------------------ */
+/* ---- learning ---------------------------------------------------------------------------------------------------- */
 
 static void test_loss_falls(void **state)
 {

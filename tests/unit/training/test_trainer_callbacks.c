@@ -46,7 +46,7 @@ static void undisturbed(const char *method, char hex[65])
     release_parts(&parts);
 }
 
-/* ---- metrics and progress ----------------------------------------------------------------------------------------------- */
+/* ---- metrics and progress ---------------------------------------------------------------------------------------- */
 
 struct watcher {
     rlhf_trainer *trainer;
@@ -129,6 +129,7 @@ static void test_callback_may_look_not_act(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(watcher.seen[i], RLHF_E_BUSY);
     rlhf_trainer_release(&watcher.trainer);
+    release_parts(&parts);
 
     watcher = (struct watcher){.release = true, .fail_call = 2};
     make_parts(&parts, context, "sft");
@@ -174,7 +175,7 @@ static void test_progress_error_comes_out(void **state)
     }
 }
 
-/* ---- scorers ---------------------------------------------------------------------------------------------------------------- */
+/* ---- scorers ----------------------------------------------------------------------------------------------------- */
 
 static void test_scorer_error_comes_out(void **state)
 {
@@ -282,7 +283,7 @@ static void test_scorer_sees_the_row(void **state)
     }
 }
 
-/* ---- objectives ----------------------------------------------------------------------------------------------------------------- */
+/* ---- objectives -------------------------------------------------------------------------------------------------- */
 
 struct mine {
     rlhf_objective *inner;
@@ -461,7 +462,7 @@ static void test_torn_iteration(void **state)
     remove_directory(context, directory);
 }
 
-/* ---- cancelling ------------------------------------------------------------------------------------------------------------------- */
+/* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 static void test_cancel_writes_a_checkpoint(void **state)
 {
@@ -496,7 +497,7 @@ static void test_cancel_writes_a_checkpoint(void **state)
     }
 }
 
-/* ---- what is measured ----------------------------------------------------------------------------------------------------------------- */
+/* ---- what is measured -------------------------------------------------------------------------------------------- */
 
 static void test_names_of_metrics(void **state)
 {
