@@ -19,7 +19,7 @@ enum { RLHF_BAD_ROW_STOP = 0, RLHF_BAD_ROW_SKIP = 1 };
 enum {
     RLHF_TEMPLATE_NONE = 0,    /* conversational rows are refused */
     RLHF_TEMPLATE_CHATML = 1,  /* <|im_start|>role\ncontent<|im_end|>\n */
-    RLHF_TEMPLATE_PLAIN = 2    /* "Role: content\n", the assistant's header before a generation */
+    RLHF_TEMPLATE_PLAIN = 2    /* "Role: content", one turn a line; a prompt ends in "Assistant:" */
 };
 
 typedef struct rlhf_dataset_options {
@@ -48,12 +48,16 @@ typedef struct rlhf_row {
 /** Fills defaults. owner -    null nothing happens    errors none    threads safe    since 0.1 */
 RLHF_API void rlhf_dataset_options_init(rlhf_dataset_options *options, size_t size);
 
-/** Reads a .jsonl or .jsonl.gz file (.txt and .txt.gz: one text row per document, documents end at a line that is
- *  exactly <|endoftext|>), line by line. Each row's kind is told from its columns: text or messages; prompt; prompt and
- *  completion; chosen and rejected with or without prompt (without: transcripts of HH-RLHF are split at the last
- *  "\n\nAssistant:", other texts and message lists at their common beginning).
+/** Reads a file of JSON lines, or, if its name ends in .txt or .txt.gz, of text documents, which end at a line that is
+ *  exactly <|endoftext|>. Zipped files are recognised by their content. Each row's kind is told from its columns:
+ *  chosen and rejected with or without prompt (without: transcripts of HH-RLHF are split at the last "\n\nAssistant:",
+ *  other texts and message lists where their common beginning ends); prompt and completion; prompt; messages (or
+ *  ShareGPT's conversations); text; instruction, input and output (Alpaca's prompt is made of them). Other columns are
+ *  kept in extra. A bad row is bad JSON, a column missing or of the wrong type, NUL in a text, two answers that are the
+ *  same or whose transcripts part too early; if all rows are bad, skipping them is an error, too.
  *  owner    *out is yours    null  out, context, path: INVAL; options: defaults
- *  errors   IO, FORMAT ("file:line: what"), NOMEM; *out is NULL then    threads the context's    since 0.1 */
+ *  errors   IO, FORMAT ("file:line: what"; lines and documents over 64 MiB and broken gzip data always stop), CANCELED,
+ *           NOMEM; *out is NULL then    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_dataset_load(rlhf_dataset **out, rlhf_context *context, const char *path,
                                        const rlhf_dataset_options *options);
 
@@ -61,9 +65,10 @@ RLHF_API rlhf_status rlhf_dataset_load(rlhf_dataset **out, rlhf_context *context
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_dataset_create(rlhf_dataset **out, rlhf_context *context);
 
-/** Appends a copy of a row (set row->struct_size). Texts must be UTF-8.
- *  owner copies    null INVAL    errors INVAL (fields missing for the kind), FORMAT (not UTF-8), NOMEM; unchanged then
- *  threads the context's    since 0.1 */
+/** Appends a copy of a row (set row->struct_size). Texts must be UTF-8, extra a JSON object without the names of our
+ *  columns, margin a number or NaN.
+ *  owner copies    null INVAL    errors INVAL (fields missing for the kind), FORMAT (not UTF-8, not JSON), NOMEM;
+ *  unchanged then    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_dataset_append(rlhf_dataset *dataset, const rlhf_row *row);
 
 /** Gives up a dataset. owner *dataset becomes NULL    null fine    errors none    threads the context's    since 0.1 */
@@ -80,7 +85,8 @@ RLHF_API uint64_t rlhf_dataset_skipped(const rlhf_dataset *dataset);
  *  since 0.1 */
 RLHF_API rlhf_status rlhf_dataset_row(const rlhf_dataset *dataset, uint64_t index, rlhf_row *row);
 
-/** Writes all rows as JSONL in TRL's columns (gzipped if the path ends in .gz).
+/** Writes all rows as JSONL in TRL's columns (gzipped if the path ends in .gz); reading the file gives the same rows.
+ *  Texts that were rendered from messages stay text and are marked by the column rlhf_rendered.
  *  owner -    null INVAL    errors IO, NOMEM; the file is old or new, never half    threads the context's  since 0.1 */
 RLHF_API rlhf_status rlhf_dataset_save(const rlhf_dataset *dataset, const char *path);
 

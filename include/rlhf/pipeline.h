@@ -31,7 +31,7 @@ typedef struct rlhf_pipeline_stage {
 } rlhf_pipeline_stage;
 
 /** Reads and checks a pipeline; every stage's run directory is directory/NAME, and "stage:NAME" in a path becomes
- *  directory/NAME/model of an earlier stage.
+ *  directory/NAME/model of an earlier stage, of this file or of another one that was run into the directory before.
  *  owner    *out is yours    null  INVAL
  *  errors   IO, FORMAT, INVAL, RANGE with "file:line:" in front; *out is NULL then    threads the context's
  *  since 0.1 */

@@ -20,7 +20,9 @@ typedef struct rlhf_metrics {
 /* Called once per logged step. Borrowed for the call. Non-zero stops the run and comes out unchanged. */
 typedef rlhf_status (*rlhf_metrics_fn)(void *user_data, const rlhf_metrics *metrics);
 
-enum { RLHF_PHASE_ROLLOUT = 1, RLHF_PHASE_SCORING = 2, RLHF_PHASE_UPDATE = 3, RLHF_PHASE_SAVE = 4, RLHF_PHASE_EVAL = 5 };
+enum {
+    RLHF_PHASE_ROLLOUT = 1, RLHF_PHASE_SCORING = 2, RLHF_PHASE_UPDATE = 3, RLHF_PHASE_SAVE = 4, RLHF_PHASE_EVAL = 5
+};
 typedef struct rlhf_progress {
     uint32_t struct_size;
     int32_t phase;                 /* RLHF_PHASE_* that runs now */
@@ -53,7 +55,7 @@ typedef struct rlhf_trainer_options {
     rlhf_progress_fn on_progress;
     void *user_data;                  /* for both */
     int32_t overwrite;                /* 0 (default): an output_dir that holds a run is refused unless resumed */
-    int32_t resume;                   /* 1: goes on from the newest whole checkpoint in output_dir (none: from the start) */
+    int32_t resume;                   /* 1: goes on from the newest whole checkpoint there (none: from the start) */
 } rlhf_trainer_options;
 
 /** Fills defaults.  owner -    null nothing happens    errors none    threads safe    since 0.1 */

@@ -51,7 +51,7 @@ void rlhfi_activate_backward(rlhf_context *context, enum rlhfi_activation kind, 
     rlhfi_parallel_ranges(context, rows, rlhfi_rows_per_piece(n, PIECE), backward_range, &a);
 }
 
-/* ---- rotary embedding ------------------------------------------------------------------------------------------------ */
+/* ---- rotary embedding -------------------------------------------------------------------------------------------- */
 
 struct angles {
     int64_t half;

@@ -1,11 +1,13 @@
-/* Backward pass of causal attention. A task is one key/value head of one sequence: it alone writes that head's dk and dv
- * and the dq of the query heads that share it. Probabilities are computed again, in squares of 256 queries by 256 keys,
- * so that each square is one link of the chains over queries (dk, dv) and over keys (dq). */
+/* Backward pass of causal attention. A task is one key/value head of one sequence: it alone writes that head's dk
+ * and dv and the dq of the query heads that share it. Probabilities are computed again, in squares of 256 queries by
+ * 256 keys, so that each square is one link of the chains over queries (dk, dv) and over keys (dq). Heads narrower
+ * than a vector sum dk and dv transposed, a key per lane, and turn them around at the end. */
 #include "compute/state.h"
 
 enum {
     SQUARE = RLHFI_CHUNK,
     STRIDE = SQUARE + 16, /* of a square's rows: 256 floats would put every fourth row into the same cache set */
+    NARROW = 16,          /* heads below fill no vector */
     KEY_ROWS = 24,        /* keys, or queries, of one product: they share the range that the mask leaves */
     INLINE_WORK = 1 << 17
 };
@@ -29,11 +31,18 @@ struct square {
     float *dq, *dk, *dv;
     float *p, *ds, *key_panel, *value_panel;
     const float *delta;
+    float *dk_turned, *dv_turned; /* narrow heads: [keys/32][head_dim][32] of the whole sequence */
 };
 
-static size_t scratch_floats(const rlhfi_attention *shape)
+static size_t turned_floats(const rlhfi_attention *shape, int64_t keys)
 {
-    return 2 * (size_t)SQUARE * STRIDE + 2 * (size_t)SQUARE * (size_t)shape->head_dim + SQUARE;
+    return shape->head_dim < NARROW ? (size_t)(keys + RLHFI_PANEL) * (size_t)shape->head_dim : 0;
+}
+
+static size_t scratch_floats(const rlhfi_attention *shape, int64_t keys)
+{
+    return 2 * (size_t)SQUARE * STRIDE + 2 * (size_t)SQUARE * (size_t)shape->head_dim + SQUARE +
+           2 * turned_floats(shape, keys);
 }
 
 /* Queries of the square that see any of the keys [u, u+count) of the sequence. */
@@ -83,7 +92,7 @@ static void probabilities(const struct gradient *gradient, const struct square *
     }
 }
 
-static void add_gradients(const struct gradient *gradient, const struct square *square)
+static void add_key_gradients(const struct gradient *gradient, const struct square *square)
 {
     const rlhfi_attention *shape = gradient->shape;
     const int64_t head = shape->head_dim;
@@ -98,12 +107,50 @@ static void add_gradients(const struct gradient *gradient, const struct square *
                  square->q + from * gradient->ldq, gradient->ldq, 1, square->dk + j * gradient->lddkv,
                  gradient->lddkv);
     }
+}
+
+static void add_turned_gradients(const struct gradient *gradient, const struct square *square)
+{
+    const rlhfi_attention *shape = gradient->shape;
+    const int64_t head = shape->head_dim;
+
+    for (int64_t j = 0; j < square->keys; j += RLHFI_PANEL) {
+        int64_t n = smaller(RLHFI_PANEL, square->keys - j), from, to;
+        queries_of(shape, square, square->u0 + j, n, &from, &to);
+        multiply(gradient, head, n, to - from, square->dout + from * gradient->lddout, 1, gradient->lddout,
+                 square->p + from * STRIDE + j, STRIDE, 1, square->dv_turned + (square->u0 + j) * head, RLHFI_PANEL);
+        multiply(gradient, head, n, to - from, square->q + from * gradient->ldq, 1, gradient->ldq,
+                 square->ds + from * STRIDE + j, STRIDE, 1, square->dk_turned + (square->u0 + j) * head, RLHFI_PANEL);
+    }
+}
+
+static void add_query_gradients(const struct gradient *gradient, const struct square *square)
+{
+    const rlhfi_attention *shape = gradient->shape;
+
     for (int64_t t = 0; t < square->queries; t += KEY_ROWS) {
         int64_t m = smaller(KEY_ROWS, square->queries - t), query = square->t0 + t;
         int64_t from = shape->window > 0 ? larger(0, query + 1 - shape->window - square->u0) : 0;
         int64_t to = smaller(square->keys, query + m - square->u0);
-        multiply(gradient, m, head, to - from, square->ds + t * STRIDE + from, STRIDE, 1,
+        multiply(gradient, m, shape->head_dim, to - from, square->ds + t * STRIDE + from, STRIDE, 1,
                  square->key + from * shape->ldkv, shape->ldkv, 1, square->dq + t * gradient->lddq, gradient->lddq);
+    }
+}
+
+/* turned [length/32][head_dim][32] to rows */
+static void turn_back(const struct gradient *gradient, int64_t length, const float *turned, float *rows)
+{
+    const int64_t head = gradient->shape->head_dim;
+    float ones[16], nowhere[NARROW];
+
+    for (int j = 0; j < 16; j++)
+        ones[j] = 1.0f;
+    for (int64_t u = 0; u < length; u += 16) {
+        float *to[16];
+        for (int64_t j = 0; j < 16; j++)
+            to[j] = u + j < length ? rows + (u + j) * gradient->lddkv : nowhere;
+        gradient->kernels->spread_columns(head, turned + u / RLHFI_PANEL * RLHFI_PANEL * head + u % RLHFI_PANEL, ones,
+                                          to);
     }
 }
 
@@ -124,6 +171,46 @@ static void pack_square(const struct gradient *gradient, const struct square *sq
     }
 }
 
+/* All squares of one query head. */
+static void head_gradients(const struct gradient *gradient, int64_t s, int64_t h, struct square *square, float *dk,
+                           float *dv, float *delta)
+{
+    const rlhfi_attention *shape = gradient->shape;
+    const int64_t begin = shape->query_offset[s], length = shape->query_offset[s + 1] - begin, head = shape->head_dim;
+    const int64_t g = h / (shape->heads / shape->kv_heads);
+
+    for (int64_t t0 = 0; t0 < length; t0 += SQUARE) {
+        int64_t row = begin + t0, u0 = 0;
+        square->t0 = t0;
+        square->queries = smaller(SQUARE, length - t0);
+        square->q = gradient->q + row * gradient->ldq + h * head;
+        square->dq = gradient->dq + row * gradient->lddq + h * head;
+        square->dout = gradient->dout + row * gradient->lddout + h * head;
+        square->log_sum_exp = gradient->log_sum_exp + row * shape->heads + h;
+        for (int64_t t = 0; t < square->queries; t++)
+            delta[t] = gradient->kernels->dot(head, square->dout + t * gradient->lddout,
+                                              gradient->out + (row + t) * gradient->ldout + h * head);
+        zero_rows(square->queries, head, square->dq, gradient->lddq);
+        if (shape->window > 0)
+            u0 = larger(0, t0 + 1 - shape->window) / SQUARE * SQUARE;
+        for (; u0 < t0 + square->queries; u0 += SQUARE) {
+            square->u0 = u0;
+            square->keys = smaller(SQUARE, length - u0);
+            square->key = shape->key[s] + u0 * shape->ldkv + g * head;
+            square->value = shape->value[s] + u0 * shape->ldkv + g * head;
+            square->dk = dk + u0 * gradient->lddkv;
+            square->dv = dv + u0 * gradient->lddkv;
+            pack_square(gradient, square);
+            probabilities(gradient, square);
+            if (head < NARROW)
+                add_turned_gradients(gradient, square);
+            else
+                add_key_gradients(gradient, square);
+            add_query_gradients(gradient, square);
+        }
+    }
+}
+
 static void gradient_task(void *argument, int64_t index, int32_t worker)
 {
     const struct gradient *gradient = argument;
@@ -131,41 +218,26 @@ static void gradient_task(void *argument, int64_t index, int32_t worker)
     const int64_t s = index / shape->kv_heads, g = index % shape->kv_heads, head = shape->head_dim;
     const int64_t begin = shape->query_offset[s], length = shape->query_offset[s + 1] - begin;
     const int64_t group = shape->heads / shape->kv_heads;
-    float *scratch = gradient->scratch[worker].data, *delta = scratch + scratch_floats(shape) - SQUARE;
-    float *dk = gradient->dk + begin * gradient->lddkv + g * head, *dv = gradient->dv + begin * gradient->lddkv + g * head;
-    struct square square = {.p = scratch, .ds = scratch + SQUARE * STRIDE, .key_panel = scratch + 2 * SQUARE * STRIDE,
-                            .delta = delta};
+    float *dk = gradient->dk + begin * gradient->lddkv + g * head,
+          *dv = gradient->dv + begin * gradient->lddkv + g * head;
+    float *scratch = gradient->scratch[worker].data, *delta = scratch + 2 * SQUARE * STRIDE;
+    struct square square = {.p = scratch, .ds = scratch + SQUARE * STRIDE, .delta = delta, .key_panel = delta + SQUARE};
+    const size_t turned = turned_floats(shape, length);
 
     square.value_panel = square.key_panel + SQUARE * head;
-    zero_rows(length, head, dk, gradient->lddkv);
-    zero_rows(length, head, dv, gradient->lddkv);
-    for (int64_t h = g * group; h < (g + 1) * group; h++) {
-        for (int64_t t0 = 0; t0 < length; t0 += SQUARE) {
-            int64_t row = begin + t0, u0 = 0;
-            square.t0 = t0;
-            square.queries = smaller(SQUARE, length - t0);
-            square.q = gradient->q + row * gradient->ldq + h * head;
-            square.dq = gradient->dq + row * gradient->lddq + h * head;
-            square.dout = gradient->dout + row * gradient->lddout + h * head;
-            square.log_sum_exp = gradient->log_sum_exp + row * shape->heads + h;
-            for (int64_t t = 0; t < square.queries; t++)
-                delta[t] = gradient->kernels->dot(head, square.dout + t * gradient->lddout,
-                                                  gradient->out + (row + t) * gradient->ldout + h * head);
-            zero_rows(square.queries, head, square.dq, gradient->lddq);
-            if (shape->window > 0)
-                u0 = larger(0, t0 + 1 - shape->window) / SQUARE * SQUARE;
-            for (; u0 < t0 + square.queries; u0 += SQUARE) {
-                square.u0 = u0;
-                square.keys = smaller(SQUARE, length - u0);
-                square.key = shape->key[s] + u0 * shape->ldkv + g * head;
-                square.value = shape->value[s] + u0 * shape->ldkv + g * head;
-                square.dk = dk + u0 * gradient->lddkv;
-                square.dv = dv + u0 * gradient->lddkv;
-                pack_square(gradient, &square);
-                probabilities(gradient, &square);
-                add_gradients(gradient, &square);
-            }
-        }
+    square.dk_turned = square.value_panel + SQUARE * head;
+    square.dv_turned = square.dk_turned + turned;
+    if (head < NARROW) {
+        memset(square.dk_turned, 0, 2 * turned * sizeof(float));
+    } else {
+        zero_rows(length, head, dk, gradient->lddkv);
+        zero_rows(length, head, dv, gradient->lddkv);
+    }
+    for (int64_t h = g * group; h < (g + 1) * group; h++)
+        head_gradients(gradient, s, h, &square, dk, dv, delta);
+    if (head < NARROW) {
+        turn_back(gradient, length, square.dk_turned, dk);
+        turn_back(gradient, length, square.dv_turned, dv);
     }
 }
 
@@ -176,6 +248,7 @@ rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *
     rlhfi_compute *compute = rlhfi_compute_of(context);
     struct gradient gradient = {rlhfi_kernels_of(context), shape, q, out, log_sum_exp, dout, dq, dk, dv,
                                 ldq, ldout, lddout, lddq, lddkv, compute->worker};
+    int64_t most_keys = 0;
     double work = 0.0;
 
     RLHFI_REQUIRE(context, shape->heads > 0 && shape->kv_heads > 0 && shape->head_dim > 0 &&
@@ -183,9 +256,10 @@ rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *
     for (int64_t s = 0; s < shape->sequences; s++) {
         int64_t length = shape->query_offset[s + 1] - shape->query_offset[s];
         RLHFI_REQUIRE(context, length >= 0 && length == shape->key_length[s]);
+        most_keys = larger(most_keys, length);
         work += (double)length * (double)length * shape->heads * shape->head_dim;
     }
-    RLHFI_TRY(rlhfi_scratch_reserve(context, scratch_floats(shape)));
+    RLHFI_TRY(rlhfi_scratch_reserve(context, scratch_floats(shape, most_keys)));
     if (work < INLINE_WORK)
         for (int64_t i = 0; i < shape->sequences * shape->kv_heads; i++)
             gradient_task(&gradient, i, 0);

@@ -35,7 +35,7 @@ void rlhfi_panels_release(rlhfi_panels **panels);
 rlhf_status rlhfi_product_panels(rlhf_context *context, int64_t m, const float *a, int64_t lda,
                                  const rlhfi_panels *panels, const float *bias, float *c, int64_t ldc);
 
-/* ---- rows and elements. All loops are threaded inside, cut into blocks of rows or elements. -------------------------- */
+/* ---- rows and elements. All loops are threaded inside, cut into blocks of rows or elements. ---------------------- */
 
 void rlhfi_copy(rlhf_context *context, float *to, const float *from, int64_t count);
 void rlhfi_zero(rlhf_context *context, float *x, int64_t count);
@@ -48,12 +48,14 @@ rlhf_status rlhfi_bias_gradient(rlhf_context *context, int64_t rows, int64_t n, 
 void rlhfi_gather(rlhf_context *context, int64_t rows, int64_t d, const float *table, const int32_t *id, int accumulate,
                   float *y);
 /* table[id[r]] += dy[r] for r ascending (fixed order; threads cut columns) */
-void rlhfi_scatter_add(rlhf_context *context, int64_t rows, int64_t d, const int32_t *id, const float *dy, float *table);
+void rlhfi_scatter_add(rlhf_context *context, int64_t rows, int64_t d, const int32_t *id, const float *dy,
+                       float *table);
 
 /* Norms. rstd and mean [rows] are kept for the backward pass (NULL = not kept). */
 void rlhfi_rms_norm(rlhf_context *context, int64_t rows, int64_t d, const float *x, const float *weight, float eps,
                     float *y, float *rstd);
-/* dx += ...; dweight += sum over rows (specified: row blocks of 256, blocks in order; inside a block ascending). */
+/* dx += ...; dweight += sum over rows (specified: row blocks of 256, blocks in order; inside a block ascending). dx,
+ * dweight and dbias may be NULL: not wanted. */
 rlhf_status rlhfi_rms_norm_backward(rlhf_context *context, int64_t rows, int64_t d, const float *x, const float *weight,
                                     const float *rstd, const float *dy, float *dx, float *dweight);
 void rlhfi_layer_norm(rlhf_context *context, int64_t rows, int64_t d, const float *x, const float *weight,
@@ -63,7 +65,8 @@ rlhf_status rlhfi_layer_norm_backward(rlhf_context *context, int64_t rows, int64
                                       float *dx, float *dweight, float *dbias);
 
 enum rlhfi_activation { RLHFI_SILU = 1, RLHFI_GELU_TANH = 2, RLHFI_GELU_ERF = 3, RLHFI_RELU = 4 };
-/* y = act(x) (* gate partner u if not NULL). x, u, y have leading dimensions so that fused projections work in place. */
+/* y = act(x) (* gate partner u if not NULL). x, u, y have leading dimensions so that fused projections work in
+ * place. */
 void rlhfi_activate(rlhf_context *context, enum rlhfi_activation kind, int64_t rows, int64_t n, const float *x,
                     int64_t ldx, const float *u, int64_t ldu, float *y, int64_t ldy);
 /* dx = dy * act'(x) (* u), du = dy * act(x); dx may alias dy. */
@@ -104,7 +107,7 @@ rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *
                                   const float *out, int64_t ldout, const float *log_sum_exp, const float *dout,
                                   int64_t lddout, float *dq, int64_t lddq, float *dk, float *dv, int64_t lddkv);
 
-/* ---- language-model head, fused: logits exist only tile by tile ----------------------------------------------------- */
+/* ---- language-model head, fused: logits exist only tile by tile -------------------------------------------------- */
 
 typedef struct rlhfi_head_result { /* each [rows], NULL = not wanted */
     float *log_prob;       /* log softmax(z * inverse_temperature) at the target, nats */
@@ -113,13 +116,14 @@ typedef struct rlhfi_head_result { /* each [rows], NULL = not wanted */
     int32_t *best;         /* arg max of z, the smallest id among equals */
     float *log_sum_exp;    /* of z * inverse_temperature, for the backward pass */
 } rlhfi_head_result;
-/* z = hidden[row[i]] * weight^T, weight [vocabulary, d]; row NULL = 0..rows-1. target [rows]. */
+/* z = hidden[row[i]] * weight^T, weight [vocabulary, d]; row NULL = 0..rows-1. target [rows], may be NULL if log_prob is
+ * not wanted. inverse_temperature > 0. */
 rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t vocabulary, const float *hidden,
                        const int64_t *row, const float *weight, const int32_t *target, float inverse_temperature,
                        const rlhfi_head_result *result);
-/* Gradients per row on log_prob, entropy, mean_log_prob (NULL = none) to dhidden[row[i]] += and dweight += (either may
- * be NULL). The result of the forward pass gives log_sum_exp and (if d_entropy) entropy. Rows with all gradients exactly
- * 0 may be skipped. */
+/* Gradients per row on log_prob, entropy, mean_log_prob (NULL = none) to dhidden[row[i]] += and dweight += (either
+ * may be NULL). The result of the forward pass gives log_sum_exp and (if d_entropy) entropy. Rows with all gradients
+ * exactly 0 may be skipped. */
 rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, int64_t vocabulary, const float *hidden,
                                 const int64_t *row, const float *weight, const int32_t *target,
                                 float inverse_temperature, const rlhfi_head_result *result, const float *d_log_prob,
@@ -130,7 +134,7 @@ void rlhfi_head_from_logits(rlhf_context *context, int64_t rows, int64_t vocabul
 /* One row: softmax(z * inverse_temperature) into p; returns the log-sum-exp. */
 float rlhfi_softmax_row(rlhf_context *context, int64_t n, const float *z, float inverse_temperature, float *p);
 
-/* ---- optimizer passes ------------------------------------------------------------------------------------------------ */
+/* ---- optimizer passes -------------------------------------------------------------------------------------------- */
 
 /* Sum of squares in double: blocks of 4096 by 16 lanes, block sums added in order. */
 double rlhfi_sum_of_squares(rlhf_context *context, const float *x, int64_t count);
@@ -146,7 +150,7 @@ typedef struct rlhfi_adamw {
 void rlhfi_adamw_update(rlhf_context *context, const rlhfi_adamw *step, int64_t count, float *parameter,
                         const float *gradient, float *m, float *v);
 
-/* ---- elementwise functions for tests and for scalar code elsewhere; bits equal the vector ones ------------------------ */
+/* ---- elementwise functions for tests and for scalar code elsewhere; bits equal the vector ones ------------------- */
 float rlhfi_expf(float x);
 float rlhfi_logf(float x);
 float rlhfi_tanhf(float x);
@@ -159,8 +163,8 @@ double rlhfi_log_double(double x);
 double rlhfi_log1p_double(double x);
 double rlhfi_expm1_double(double x);
 
-/* Gives a context the scratch that another has grown to. For contexts that take turns at the same work: whichever gets a
- * piece next allocates nothing. */
+/* Gives a context the scratch that another has grown to. For contexts that take turns at the same work: whichever
+ * gets a piece next allocates nothing. */
 rlhf_status rlhfi_compute_match(rlhf_context *context, const rlhf_context *other);
 
 size_t rlhfi_compute_describe(const rlhf_context *context, char *buffer, size_t capacity);

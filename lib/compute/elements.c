@@ -64,7 +64,7 @@ void rlhfi_scale(rlhf_context *context, float *x, float factor, int64_t count)
     rlhfi_parallel_ranges(context, count, PIECE, scale_range, &pass);
 }
 
-/* ---- tables of rows ------------------------------------------------------------------------------------------------- */
+/* ---- tables of rows ---------------------------------------------------------------------------------------------- */
 
 struct table_pass {
     const rlhfi_kernels *kernels;
@@ -110,7 +110,7 @@ void rlhfi_scatter_add(rlhf_context *context, int64_t rows, int64_t d, const int
     rlhfi_parallel_ranges(context, d, columns, scatter_columns, &pass);
 }
 
-/* ---- sums over rows ------------------------------------------------------------------------------------------------- */
+/* ---- sums over rows ---------------------------------------------------------------------------------------------- */
 
 struct column_pass {
     const rlhfi_kernels *kernels;
@@ -164,7 +164,7 @@ rlhf_status rlhfi_bias_gradient(rlhf_context *context, int64_t rows, int64_t n, 
     return rlhfi_sum_over_rows(context, rows, n, NULL, dy, ld, NULL, NULL, db);
 }
 
-/* ---- optimizer passes ------------------------------------------------------------------------------------------------ */
+/* ---- optimizer passes -------------------------------------------------------------------------------------------- */
 
 struct square_pass {
     const rlhfi_kernels *kernels;

@@ -1,8 +1,8 @@
 /* The language-model head, forward: logits exist only as one tile of rows by one block of the vocabulary.
  *
- * Each row's log-sum-exp is made from parts, one per block of 1024 logits: the block's maximum and, relative to it, sums
- * by lanes. The parts are added up in double, blocks ascending, relative to the highest maximum so far. So blocks can be
- * computed anywhere and in any order, and logits that already stand in memory give the same bits. */
+ * Each row's log-sum-exp is made from parts, one per block of 1024 logits: the block's maximum and, relative to it,
+ * sums by lanes. The parts are added up in double, blocks ascending, relative to the highest maximum so far. So
+ * blocks can be computed anywhere and in any order, and logits that already stand in memory give the same bits. */
 #include "compute/state.h"
 
 enum {
@@ -15,8 +15,8 @@ enum {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Of the blocks so far: maximum of x = z * inverse_temperature, sums of e^(x - maximum), of that times (x - maximum), of
- * x; the highest z and where it first stands. */
+/* Of the blocks so far: maximum of x = z * inverse_temperature, sums of e^(x - maximum), of that times (x -
+ * maximum), of x; the highest z and where it first stands. */
 typedef struct head_sums {
     double maximum, sum, weighted, plain;
     float highest;
@@ -66,7 +66,7 @@ static void finish_row(const rlhfi_head_result *result, int64_t i, int64_t vocab
         result->log_sum_exp[i] = (float)log_sum_exp;
 }
 
-/* ---- from hidden states ---------------------------------------------------------------------------------------------- */
+/* ---- from hidden states ------------------------------------------------------------------------------------------ */
 
 struct head {
     const rlhfi_kernels *kernels;
@@ -160,7 +160,7 @@ rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t v
     return RLHF_OK;
 }
 
-/* ---- from logits ------------------------------------------------------------------------------------------------------ */
+/* ---- from logits ------------------------------------------------------------------------------------------------- */
 
 struct logits {
     const rlhfi_kernels *kernels;

@@ -1,6 +1,6 @@
-/* The head's backward pass: for a chunk of rows and a block of the vocabulary the logits are computed again, turned into
- * their gradients in place and multiplied onto both sides. dhidden is a chain over the vocabulary, dweight one over the
- * rows that have a gradient; both restart every 256 and go on in C, so the chunk and the block never show. */
+/* The head's backward pass: for a chunk of rows and a block of the vocabulary the logits are computed again, turned
+ * into their gradients in place and multiplied onto both sides. dhidden is a chain over the vocabulary, dweight one
+ * over the rows that have a gradient; both restart every 256 and go on in C, so the chunk and the block never show. */
 #include "compute/state.h"
 
 enum {

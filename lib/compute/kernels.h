@@ -32,6 +32,13 @@ typedef struct rlhfi_score_row {
     float scale;
 } rlhfi_score_row;
 
+/* Scores of 16 rows as columns: row `u - begin` of s, 32 wide, holds key u, begin <= u < stop; row j of the 16 may
+ * see the keys first[j] <= u < end[j] (whole numbers up to 2^24). */
+typedef struct rlhfi_score_columns {
+    int64_t begin, stop;
+    float scale, first[16], end[16];
+} rlhfi_score_columns;
+
 /* What a row's softmax needs from one block of logits z: x = z * inverse_temperature, m its maximum. */
 typedef struct rlhfi_head_part {
     float highest;  /* max z */
@@ -83,6 +90,10 @@ typedef struct rlhfi_kernels {
 
     /* Attention. softmax: s becomes e^(scale*s - max), 0 where not allowed; returns the sum, *maximum the maximum. */
     float (*softmax)(const rlhfi_score_row *row, float *s, float *maximum);
+    /* The same for `rows` <= 16 rows as columns of s. */
+    void (*softmax_columns)(const rlhfi_score_columns *columns, int rows, float *s, float *sum, float *maximum);
+    /* to[j][i] = x[i*32 + j] / divisor[j] for n numbers of 16 rows */
+    void (*spread_columns)(int64_t n, const float *x, const float *divisor, float *const *to);
     void (*divide)(int64_t n, const float *x, float by, float *y);
     /* lanes over n of a*b */
     float (*dot)(int64_t n, const float *a, const float *b);

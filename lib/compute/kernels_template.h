@@ -1,4 +1,5 @@
-/* The one source of all kernels. The includer has chosen the vector type (simd_*.h), the tile shapes and KERNELS_NAME. */
+/* The one source of all kernels. The includer has chosen the vector type (simd_*.h), the tile shapes and
+ * KERNELS_NAME. */
 #include "compute/math_template.h"
 #include "compute/tiles_template.h"
 #include "compute/rows_template.h"
@@ -28,6 +29,8 @@ const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .activate_backward = k_activate_backward,
     .rotate = k_rotate,
     .softmax = k_softmax,
+    .softmax_columns = k_softmax_columns,
+    .spread_columns = k_spread_columns,
     .divide = k_divide,
     .dot = k_dot,
     .softmax_backward = k_softmax_backward,

@@ -26,7 +26,7 @@ static double from_bits(uint64_t bits)
     return x;
 }
 
-/* ---- sine and cosine ------------------------------------------------------------------------------------------------ */
+/* ---- sine and cosine --------------------------------------------------------------------------------------------- */
 
 /* x = n pi/2 + r in double. pi/2 in pieces of 33 bits, so that n times a piece is exact for n < 2^20: correct to the
  * last bit of float for |x| <= 10^6 and degrading slowly beyond. Returns n mod 4. */
@@ -86,7 +86,7 @@ static float sine_shifted(float x, int shift)
 float rlhfi_sinf(float x) { return x == 0.0f ? x : sine_shifted(x, 0); }
 float rlhfi_cosf(float x) { return sine_shifted(x, 1); }
 
-/* ---- double ---------------------------------------------------------------------------------------------------------- */
+/* ---- double ------------------------------------------------------------------------------------------------------ */
 
 static const double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45; /* high: 42 bits */
 

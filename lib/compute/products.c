@@ -1,4 +1,5 @@
-/* Dense products: the right-hand matrix is packed into panels of 32 columns, then C is cut into tiles by the problem. */
+/* Dense products: the right-hand matrix is packed into panels of 32 columns, then C is cut into tiles by the
+ * problem. */
 #include "compute/state.h"
 
 enum {
@@ -13,7 +14,7 @@ enum {
     TRIALS = 3,             /* of each way before the faster one is known */
     WIDE_PANELS = 4,        /* 128 columns: what one row needs to hide the latency of its chains */
     SLAB = 512,             /* k of a column-major left-hand block that is copied at a time; a multiple of the chunk */
-    SLAB_STRIDE = 128,      /* distance of its k from which copying pays: pages and cache sets run out */
+    SLAB_STRIDE = 768,      /* distance of its k from which copying pays: pages and cache sets run out */
     DIRECT_ROWS = 16,       /* up to so many rows a row-major right-hand matrix is read where it is */
     PANELS_PER_PACK = 4
 };
@@ -23,7 +24,7 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
 static int64_t rounded_up(int64_t x, int64_t step) { return pieces(x, step) * step; }
 
-/* ---- tiles of C ----------------------------------------------------------------------------------------------------- */
+/* ---- tiles of C -------------------------------------------------------------------------------------------------- */
 
 struct grid {
     const rlhfi_kernels *kernels;
@@ -104,7 +105,7 @@ void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work)
     rlhfi_parallel(context, grid.row_blocks * pieces(work->n, grid.column_block), run_tile, &grid);
 }
 
-/* ---- packing -------------------------------------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 struct packing {
     const rlhfi_kernels *kernels;
@@ -137,7 +138,7 @@ void rlhfi_pack_panels(rlhf_context *context, int transposed, int64_t k, int64_t
     rlhfi_parallel_ranges(context, panels, grain, pack_range, &packing);
 }
 
-/* ---- the product ---------------------------------------------------------------------------------------------------- */
+/* ---- the product ------------------------------------------------------------------------------------------------- */
 
 static void empty_product(const rlhfi_block *work)
 {

@@ -1,9 +1,9 @@
-/* BLIS for large products, through its own extension point: a copy of its context object with our micro-kernel and block
- * sizes. The micro-kernel is the tile that our own loops use, and KC is the length of a chain, so the bits are those of
- * compute.h; a probe at context creation proves it on this machine, else our own loops do all products.
+/* BLIS for large products, through its own extension point: a copy of its context object with our micro-kernel and
+ * block sizes. The micro-kernel is the tile that our own loops use, and KC is the length of a chain, so the bits are
+ * those of compute.h; a probe at context creation proves it on this machine, else our own loops do all products.
  *
- * The layout of the context object changes between versions of BLIS: the running library must be the version that the
- * header was checked with when we were built (RLHFI_BLIS_VERSION, lib/compute/meson.build). */
+ * The layout of the context object changes between versions of BLIS: the running library must be the version that
+ * the header was checked with when we were built (RLHFI_BLIS_VERSION, lib/compute/meson.build). */
 #include "compute/state.h"
 
 #include "rlhf_config.h"
@@ -50,8 +50,8 @@ static void run_kernel(const rlhfi_kernels *kernels, dim_t m, dim_t n, dim_t k, 
 }
 
 #define MICRO_KERNEL(name)                                                                                             \
-    static void micro_kernel_##name(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta, float *c, \
-                                    inc_t row, inc_t column, auxinfo_t *data, cntx_t *context)                         \
+    static void micro_kernel_##name(dim_t m, dim_t n, dim_t k, float *alpha, float *a, float *b, float *beta,          \
+                                    float *c, inc_t row, inc_t column, auxinfo_t *data, cntx_t *context)               \
     {                                                                                                                  \
         (void)data;                                                                                                    \
         (void)context;                                                                                                 \

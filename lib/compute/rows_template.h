@@ -194,7 +194,7 @@ static void k_column_sum(int64_t rows, int64_t n, const float *dy, int64_t ld, f
     }
 }
 
-/* ---- activations ---------------------------------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
 #define GELU_SLOPE 0.7978845608028654f /* sqrt(2/pi) */
 #define GELU_CUBE 0.044715f
@@ -312,7 +312,7 @@ static void k_rotate(int64_t heads, int64_t half, const float *cosine, const flo
     }
 }
 
-/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
 static void zero_vectors(float *s, int64_t from, int64_t to)
 {
@@ -345,6 +345,70 @@ static float k_softmax(const rlhfi_score_row *row, float *s, float *maximum)
     return v16_sum(sum);
 }
 
+/* x, or -infinity where key u is hidden from the lane's row. */
+INLINE v16 visible(v16 x, int64_t u, v16 first, v16 end)
+{
+    const v16 key = v16_set((float)u), hidden = v16_set(-__builtin_inff());
+
+    x = v16_select(v16_less(key, end), x, hidden);
+    return v16_select(v16_less(key, first), hidden, x);
+}
+
+static void k_softmax_columns(const rlhfi_score_columns *columns, int rows, float *s, float *sum, float *maximum)
+{
+    const v16 scale = v16_set(columns->scale), first = v16_load(columns->first), end = v16_load(columns->end);
+    const int64_t keys = columns->stop - columns->begin;
+    float late = columns->first[0], early = columns->end[0]; /* between them every row sees every key */
+    v16 most = v16_set(-__builtin_inff()), lane[16];
+
+    for (int j = 1; j < rows; j++) {
+        late = columns->first[j] > late ? columns->first[j] : late;
+        early = columns->end[j] < early ? columns->end[j] : early;
+    }
+    for (int64_t i = 0; i < keys; i++) {
+        int64_t u = columns->begin + i;
+        v16 x = v16_mul(v16_load(s + i * RLHFI_PANEL), scale);
+        if ((float)u < late || (float)u >= early)
+            x = visible(x, u, first, end);
+        most = v16_max(most, x);
+        v16_store(s + i * RLHFI_PANEL, x);
+    }
+    for (int j = 0; j < 16; j++)
+        lane[j] = v16_zero();
+    for (int64_t i = 0; i < keys; i++) {
+        v16 e = v16_exp(v16_sub(v16_load(s + i * RLHFI_PANEL), most));
+        int j = (int)((columns->begin + i) % 16);
+        lane[j] = v16_add(lane[j], e);
+        v16_store(s + i * RLHFI_PANEL, e);
+    }
+    for (int half = 8; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] = v16_add(lane[j], lane[j + half]);
+    v16_store_first(sum, lane[0], rows);
+    v16_store_first(maximum, most, rows);
+}
+
+static void k_spread_columns(int64_t n, const float *x, const float *divisor, float *const *to)
+{
+    const v16 by = v16_load(divisor);
+    int64_t i = 0;
+
+    for (; i + 4 <= n; i += 4) {
+        v16 four[4];
+        UNROLLED for (int j = 0; j < 4; j++)
+            four[j] = v16_div(v16_load(x + (i + j) * RLHFI_PANEL), by);
+        v16_transpose_quarters(four);
+        UNROLLED for (int j = 0; j < 4; j++)
+            v16_store_quarters(to[j] + i, to[j + 4] + i, to[j + 8] + i, to[j + 12] + i, four[j]);
+    }
+    for (; i < n; i++) {
+        float last[16];
+        v16_store(last, v16_div(v16_load(x + i * RLHFI_PANEL), by));
+        for (int j = 0; j < 16; j++)
+            to[j][i] = last[j];
+    }
+}
+
 static void k_softmax_backward(const rlhfi_score_row *row, float log_sum_exp, float delta, float *s, float *dp)
 {
     const int64_t start = row->first / 16 * 16, stop = (row->end + 15) / 16 * 16;
@@ -367,7 +431,7 @@ static void k_softmax_backward(const rlhfi_score_row *row, float log_sum_exp, fl
     zero_vectors(dp, stop, row->width);
 }
 
-/* ---- head ----------------------------------------------------------------------------------------------------------- */
+/* ---- head -------------------------------------------------------------------------------------------------------- */
 
 static int32_t first_equal(int64_t n, const float *z, float wanted)
 {

@@ -13,7 +13,7 @@ typedef struct v16i {
 } v16i;
 typedef v16 v16m; /* all bits of a lane set or none */
 typedef struct v16d {
-    __m256d part[4];
+    __m256d a, b, c, d;
 } v16d;
 
 #define V16_BOTH(type, low, high) ((type){low, high})
@@ -149,6 +149,14 @@ static inline v16 v16_load_quarters(const float *a, const float *b, const float 
     return V16_BOTH(v16, v16_load_halves(a, b), v16_load_halves(c, d));
 }
 
+static inline void v16_store_quarters(float *a, float *b, float *c, float *d, v16 x)
+{
+    _mm_storeu_ps(a, _mm256_castps256_ps128(x.low));
+    _mm_storeu_ps(b, _mm256_extractf128_ps(x.low, 1));
+    _mm_storeu_ps(c, _mm256_castps256_ps128(x.high));
+    _mm_storeu_ps(d, _mm256_extractf128_ps(x.high, 1));
+}
+
 static inline void v16_transpose_quarters(v16 row[4])
 {
     v16 low = V16_EACH(_mm256_unpacklo_ps, row[0], row[1]), high = V16_EACH(_mm256_unpackhi_ps, row[0], row[1]);
@@ -165,22 +173,25 @@ static inline void v16_transpose_quarters(v16 row[4])
 static inline v16d v16d_zero(void)
 {
     __m256d zero = _mm256_setzero_pd();
-    return (v16d){{zero, zero, zero, zero}};
+    return (v16d){zero, zero, zero, zero};
+}
+
+static inline __m256d v16d_square(__m128 x, __m256d sum)
+{
+    __m256d wide = _mm256_cvtps_pd(x);
+    return _mm256_fmadd_pd(wide, wide, sum);
 }
 
 static inline v16d v16d_add_square(v16d sum, v16 x)
 {
-    __m256d wide[4] = {_mm256_cvtps_pd(_mm256_castps256_ps128(x.low)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.low, 1)),
-                       _mm256_cvtps_pd(_mm256_castps256_ps128(x.high)),
-                       _mm256_cvtps_pd(_mm256_extractf128_ps(x.high, 1))};
-    for (int i = 0; i < 4; i++)
-        sum.part[i] = _mm256_fmadd_pd(wide[i], wide[i], sum.part[i]);
-    return sum;
+    return (v16d){
+        v16d_square(_mm256_castps256_ps128(x.low), sum.a), v16d_square(_mm256_extractf128_ps(x.low, 1), sum.b),
+        v16d_square(_mm256_castps256_ps128(x.high), sum.c), v16d_square(_mm256_extractf128_ps(x.high, 1), sum.d)};
 }
 
 static inline double v16d_sum(v16d a)
 {
-    __m256d low = _mm256_add_pd(a.part[0], a.part[2]), high = _mm256_add_pd(a.part[1], a.part[3]);
+    __m256d low = _mm256_add_pd(a.a, a.c), high = _mm256_add_pd(a.b, a.d);
     __m256d four = _mm256_add_pd(low, high);
     __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));

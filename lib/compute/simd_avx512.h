@@ -82,6 +82,14 @@ static inline v16 v16_load_quarters(const float *a, const float *b, const float 
     return _mm512_mask_broadcast_f32x4(all, 0xf000, _mm_loadu_ps(d));
 }
 
+static inline void v16_store_quarters(float *a, float *b, float *c, float *d, v16 x)
+{
+    _mm_storeu_ps(a, _mm512_castps512_ps128(x));
+    _mm_storeu_ps(b, _mm512_extractf32x4_ps(x, 1));
+    _mm_storeu_ps(c, _mm512_extractf32x4_ps(x, 2));
+    _mm_storeu_ps(d, _mm512_extractf32x4_ps(x, 3));
+}
+
 static inline void v16_transpose_quarters(v16 row[4])
 {
     v16 low = _mm512_unpacklo_ps(row[0], row[1]), high = _mm512_unpackhi_ps(row[0], row[1]);

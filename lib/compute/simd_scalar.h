@@ -86,7 +86,11 @@ static inline v16m v16_equal(v16 a, v16 b) { V16_MAKE(v16m, a.lane[j] == b.lane[
 /* yes where the mask is true, else no */
 static inline v16 v16_select(v16m m, v16 yes, v16 no) { V16_MAKE(v16, m.lane[j] ? yes.lane[j] : no.lane[j]); }
 /* lanes first <= j < end keep x, others become fill */
-static inline v16 v16_keep(v16 x, int first, int end, float fill) { V16_MAKE(v16, j >= first && j < end ? x.lane[j] : fill); }
+static inline v16 v16_keep(v16 x, int first, int end, float fill)
+{
+    V16_MAKE(v16, j >= first && j < end ? x.lane[j] : fill);
+}
+
 
 static inline uint32_t v16m_bits(v16m m)
 {
@@ -118,6 +122,14 @@ static inline float v16_highest(v16 a)
 static inline v16 v16_load_quarters(const float *a, const float *b, const float *c, const float *d)
 {
     V16_MAKE(v16, j < 4 ? a[j] : j < 8 ? b[j - 4] : j < 12 ? c[j - 8] : d[j - 12]);
+}
+
+static inline void v16_store_quarters(float *a, float *b, float *c, float *d, v16 x)
+{
+    memcpy(a, x.lane, 4 * sizeof *a);
+    memcpy(b, x.lane + 4, 4 * sizeof *b);
+    memcpy(c, x.lane + 8, 4 * sizeof *c);
+    memcpy(d, x.lane + 12, 4 * sizeof *d);
 }
 
 /* In each quarter: row[i] lane j becomes row[j] lane i. */

@@ -145,7 +145,7 @@ static void k_product(const rlhfi_block *work)
     }
 }
 
-/* ---- packing: one panel of at most RLHFI_PANEL columns. What stands in the missing ones does not matter. -------------- */
+/* ---- packing: one panel of at most RLHFI_PANEL columns. What stands in the missing ones does not matter. --------- */
 
 static void pack_rows(int64_t k, int64_t n, const float *source, int64_t ld, float *panel)
 {

@@ -128,8 +128,8 @@ done:
 rlhf_status rlhfi_file_append(rlhf_context *context, const char *path, const void *bytes, size_t count)
 {
     rlhf_status status = RLHF_OK;
-    uint64_t size;
-    int descriptor, number;
+    uint64_t size = 0;
+    int descriptor = -1, number;
 
     RLHFI_TRY(open_regular(context, path, O_WRONLY | O_APPEND | O_CREAT, &descriptor, &size));
     number = rlhfi_system_write(descriptor, bytes, count);
@@ -147,8 +147,8 @@ rlhf_status rlhfi_file_append(rlhf_context *context, const char *path, const voi
 rlhf_status rlhfi_file_truncate(rlhf_context *context, const char *path, uint64_t bytes)
 {
     rlhf_status status = RLHF_OK;
-    uint64_t size;
-    int descriptor;
+    uint64_t size = 0;
+    int descriptor = -1;
 
     RLHFI_TRY(open_regular(context, path, O_WRONLY, &descriptor, &size));
     if (bytes > size)

@@ -319,7 +319,7 @@ static double decimal_to_double(const struct decimal *decimal)
     static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     int64_t place = decimal->count + decimal->exponent; /* value < 10^place */
-    struct big number, divisor;
+    struct big number = {0}, divisor;
     uint64_t quotient = 0;
     int shift;
 

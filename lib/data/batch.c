@@ -128,7 +128,7 @@ rlhf_status rlhf_batch_get(const rlhf_batch *batch, rlhf_batch_view *view)
     if (batch == NULL)
         return RLHF_E_INVAL;
     RLHFI_TRY(rlhfi_enter(batch->context));
-    RLHFI_REQUIRE(batch->context, view != NULL && view->struct_size == sizeof *view);
+    RLHFI_REQUIRE(batch->context, view != NULL && view->struct_size >= sizeof *view);
     view->rows = batch->rows;
     view->offset = batch->offset;
     view->tokens = batch->tokens;
@@ -146,10 +146,12 @@ rlhf_status rlhf_batch_tokenize(rlhf_batch **out, const rlhf_tokenizer *tokenize
         return RLHF_E_INVAL;
     rlhf_context *context = rlhfi_tokenizer_context(tokenizer);
     RLHFI_TRY(rlhfi_enter(context));
-    RLHFI_REQUIRE(context, out != NULL && dataset != NULL && (flags & ~3u) == 0);
+    RLHFI_REQUIRE(context, out != NULL);
+    RLHFI_REQUIRE(context, dataset != NULL);
+    RLHFI_REQUIRE(context, (flags & ~(uint32_t)(RLHF_TOKENIZE_EOS | RLHF_TOKENIZE_SEPARATE)) == 0);
     uint64_t rows = rlhf_dataset_rows(dataset);
     if (first > rows || count > rows - first)
-        return rlhfi_fail(context, RLHF_E_RANGE, "rows %llu to %llu of %llu", (unsigned long long)first,
+        return rlhfi_fail(context, RLHF_E_RANGE, "dataset: rows %llu to %llu of %llu", (unsigned long long)first,
                           (unsigned long long)(first + count), (unsigned long long)rows);
     rlhf_status status = RLHF_OK;
     rlhfi_sequence *sequences = rlhfi_calloc(context, (size_t)count * 2 + 1, sizeof *sequences);
@@ -161,13 +163,13 @@ rlhf_status rlhf_batch_tokenize(rlhf_batch **out, const rlhf_tokenizer *tokenize
         rlhf_row row = {.struct_size = sizeof row};
         status = rlhf_dataset_row(dataset, first + i, &row);
         if (status == RLHF_OK && i > 0 && row.kind != kind)
-            status = rlhfi_fail(context, RLHF_E_INVAL, "row %llu is of another kind than the rows before it",
+            status = rlhfi_fail(context, RLHF_E_INVAL, "dataset: row %llu is of another kind than the rows before it",
                                 (unsigned long long)(first + i));
         kind = row.kind;
         if (status == RLHF_OK) {
             status = rlhfi_tokenize_row(tokenizer, &row, flags, &sequences[i], &sequences[count + i]);
             if (status != RLHF_OK)
-                rlhfi_fail_prefix(context, status, "row %llu", (unsigned long long)(first + i));
+                rlhfi_fail_prefix(context, status, "dataset: row %llu", (unsigned long long)(first + i));
         }
     }
     uint64_t total = kind == RLHF_ROW_PREFERENCE ? 2 * count : count;

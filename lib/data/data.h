@@ -22,25 +22,25 @@ typedef struct rlhfi_sequence {
 /* A dataset made into token sequences once, at the start of a run, in the dataset's order. */
 typedef struct rlhfi_examples {
     rlhf_context *context;
-    int32_t kind;                /* RLHF_ROW_* */
-    uint64_t rows;               /* rows kept */
-    rlhfi_sequence *first;       /* [rows] the text; prompt+completion; prompt alone; prompt+chosen */
-    rlhfi_sequence *second;      /* [rows] prompt+rejected, preference rows only, else NULL */
-    double *margin;              /* [rows] NaN where there is none; NULL unless preference */
-    uint64_t *source;            /* [rows] index in the dataset */
-    uint64_t dropped;            /* rows left out: too long, empty response, or equal answers */
+    int32_t kind;           /* RLHF_ROW_* */
+    uint64_t rows;          /* rows kept */
+    rlhfi_sequence *first;  /* [rows] the text; prompt+completion; prompt alone; prompt+chosen */
+    rlhfi_sequence *second; /* [rows] prompt+rejected, preference rows only, else NULL */
+    double *margin;         /* [rows] NaN where there is none; NULL unless preference */
+    uint64_t *source;       /* [rows] index in the dataset */
+    uint64_t dropped;       /* rows left out: too long, empty response, or equal answers */
 } rlhfi_examples;
 
 enum { RLHFI_TRUNCATE_KEEP_START = 0, RLHFI_TRUNCATE_KEEP_END = 1 };
 typedef struct rlhfi_examples_options {
-    uint32_t tokenize_flags;     /* RLHF_TOKENIZE_* */
-    int64_t max_length;          /* tokens of a sequence; 0 = no limit */
-    int32_t drop_long;           /* 1: rows over max_length are dropped (reward models), 0: cut as truncation says */
-    int32_t truncation;          /* RLHFI_TRUNCATE_* */
-    int32_t split_long;          /* text rows over max_length become several rows (pretraining) */
+    uint32_t tokenize_flags; /* RLHF_TOKENIZE_* */
+    int64_t max_length;      /* tokens of a sequence; 0 = no limit */
+    int32_t drop_long;       /* 1: rows over max_length are dropped (reward models), 0: cut as truncation says */
+    int32_t truncation;      /* RLHFI_TRUNCATE_* */
+    int32_t split_long;      /* text rows over max_length become several rows (pretraining) */
 } rlhfi_examples_options;
 /* TRL's rules (golden README 12-14): EOS is appended as text to non-conversational rows unless the text ends in it;
- * rows without any response token are dropped and counted. */
+ * rows without any response token (texts: without a token that another one predicts) are dropped and counted. */
 rlhf_status rlhfi_examples_build(rlhfi_examples **out, const rlhf_tokenizer *tokenizer, const rlhf_dataset *dataset,
                                  const rlhfi_examples_options *options);
 void rlhfi_examples_release(rlhfi_examples **examples);

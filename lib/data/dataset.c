@@ -3,12 +3,8 @@
 
 void rlhf_dataset_options_init(rlhf_dataset_options *options, size_t size)
 {
-    const rlhf_dataset_options defaults = {
-        .struct_size = (uint32_t)size, .bad_row = RLHF_BAD_ROW_STOP, .chat_template = RLHF_TEMPLATE_NONE};
-    if (options == NULL)
-        return;
-    memset(options, 0, size);
-    memcpy(options, &defaults, size < sizeof defaults ? size : sizeof defaults);
+    const rlhf_dataset_options defaults = {.bad_row = RLHF_BAD_ROW_STOP, .chat_template = RLHF_TEMPLATE_NONE};
+    rlhfi_options_init(options, size, &defaults, sizeof defaults);
 }
 
 rlhf_status rlhf_dataset_create(rlhf_dataset **out, rlhf_context *context)
@@ -53,53 +49,66 @@ void rlhf_dataset_release(rlhf_dataset **dataset)
     rlhf_context_release(&context);
 }
 
-/* Which fields a kind has, in the order text prompt completion chosen rejected. */
+/* ---- storing ---------------------------------------------------------------------------------------------------- */
+
+static const char *const columns[RLHFI_EXTRA] = {"text", "prompt", "completion", "chosen", "rejected"};
+
+const char *rlhfi_column_name(int text)
+{
+    return text < RLHFI_EXTRA ? columns[text] : NULL;
+}
+
+/* Which columns a kind has, in their order. */
 static const struct {
-    const char *name;
-    bool field[RLHFI_ROW_TEXTS];
+    const char *names;
+    bool has[RLHFI_EXTRA];
 } kinds[] = {
-    [RLHF_ROW_TEXT] = {"text", {1, 0, 0, 0, 0, 0}},
-    [RLHF_ROW_PROMPT] = {"prompt", {0, 1, 0, 0, 0, 0}},
-    [RLHF_ROW_PROMPT_COMPLETION] = {"prompt and completion", {0, 1, 1, 0, 0, 0}},
-    [RLHF_ROW_PREFERENCE] = {"prompt, chosen and rejected", {0, 1, 0, 1, 1, 0}},
+    [RLHF_ROW_TEXT] = {"text", {1, 0, 0, 0, 0}},
+    [RLHF_ROW_PROMPT] = {"prompt", {0, 1, 0, 0, 0}},
+    [RLHF_ROW_PROMPT_COMPLETION] = {"prompt and completion", {0, 1, 1, 0, 0}},
+    [RLHF_ROW_PREFERENCE] = {"prompt, chosen and rejected", {0, 1, 0, 1, 1}},
 };
 
-rlhf_status rlhf_dataset_append(rlhf_dataset *dataset, const rlhf_row *row)
+static rlhf_status reserve(rlhf_dataset *dataset)
 {
-    if (dataset == NULL)
-        return RLHF_E_INVAL;
+    if (dataset->count < dataset->capacity)
+        return RLHF_OK;
+    uint64_t capacity = dataset->capacity * 2 + 64;
+    rlhfi_row_store *larger = rlhfi_realloc_array(dataset->context, dataset->rows, (size_t)capacity, sizeof *larger);
+    if (larger == NULL)
+        return RLHF_E_NOMEM;
+    dataset->rows = larger;
+    dataset->capacity = capacity;
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_dataset_store(rlhf_dataset *dataset, const rlhf_row *row)
+{
     rlhf_context *context = dataset->context;
-    RLHFI_TRY(rlhfi_enter(context));
-    RLHFI_REQUIRE(context, row != NULL && row->struct_size == sizeof *row);
     if (row->kind < RLHF_ROW_TEXT || row->kind > RLHF_ROW_PREFERENCE)
         return rlhfi_fail(context, RLHF_E_INVAL, "row: kind %d is unknown (1 to 4)", row->kind);
+    if (__builtin_isinf(row->margin))
+        return rlhfi_fail(context, RLHF_E_FORMAT, "row: margin is infinite");
     const char *texts[RLHFI_ROW_TEXTS] = {row->text,   row->prompt,   row->completion,
                                           row->chosen, row->rejected, row->extra};
-    size_t bytes[RLHFI_ROW_TEXTS] = {0}, total = 0;
+    size_t bytes[RLHFI_ROW_TEXTS] = {0}, total = 0, bad;
     for (int i = 0; i < RLHFI_ROW_TEXTS; i++) {
-        bool wanted = i == RLHFI_ROW_TEXTS - 1 ? texts[i] != NULL : kinds[row->kind].field[i];
-        if (wanted && texts[i] == NULL)
-            return rlhfi_fail(context, RLHF_E_INVAL, "row: this kind needs %s", kinds[row->kind].name);
-        if (!wanted) {
+        bool has = i == RLHFI_EXTRA || kinds[row->kind].has[i];
+        if (!has)
             texts[i] = NULL;
+        if (has && texts[i] == NULL && i != RLHFI_EXTRA)
+            return rlhfi_fail(context, RLHF_E_INVAL, "row: %s must be there", kinds[row->kind].names);
+        if (texts[i] == NULL)
             continue;
-        }
-        size_t bad = 0;
         bytes[i] = strlen(texts[i]) + 1;
         if (!rlhfi_utf8_valid(texts[i], bytes[i] - 1, &bad))
-            return rlhfi_fail(context, RLHF_E_FORMAT, "row: byte %zu is not UTF-8", bad);
+            return rlhfi_fail(context, RLHF_E_FORMAT, "%s: byte %zu is not UTF-8",
+                              i == RLHFI_EXTRA ? "extra" : columns[i], bad);
         if (!rlhfi_add(total, bytes[i], &total))
             return rlhfi_out_of_memory(context);
     }
-    if (dataset->count == dataset->capacity) {
-        uint64_t capacity = dataset->capacity * 2 + 64;
-        rlhfi_row_store *larger = rlhfi_realloc_array(context, dataset->rows, (size_t)capacity, sizeof *larger);
-        if (larger == NULL)
-            return RLHF_E_NOMEM;
-        dataset->rows = larger;
-        dataset->capacity = capacity;
-    }
-    rlhfi_row_store store = {.kind = row->kind, .margin = row->margin, .conversational = row->conversational};
+    RLHFI_TRY(reserve(dataset));
+    rlhfi_row_store store = {.kind = row->kind, .margin = row->margin, .conversational = row->conversational != 0};
     store.block = rlhfi_alloc(context, total);
     if (store.block == NULL)
         return RLHF_E_NOMEM;
@@ -114,6 +123,46 @@ rlhf_status rlhf_dataset_append(rlhf_dataset *dataset, const rlhf_row *row)
     dataset->rows[dataset->count++] = store;
     return RLHF_OK;
 }
+
+/* Extra columns become part of a JSON line when the dataset is saved: they must be an object, with names of their own.
+ */
+static rlhf_status normalize_extra(rlhf_context *context, const char *extra, char **out)
+{
+    static const char *const reserved[] = {"text",   "prompt",   "completion",    "chosen",        "rejected",
+                                           "margin", "messages", "conversations", "rlhf_rendered", NULL};
+    rlhfi_json *object = NULL;
+    rlhf_status status = rlhfi_json_parse(&object, context, extra, strlen(extra), "extra");
+    if (status == RLHF_OK && rlhfi_json_type(object) != RLHFI_JSON_OBJECT)
+        status = rlhfi_fail(context, RLHF_E_FORMAT, "extra: must be a JSON object");
+    for (size_t i = 0; status == RLHF_OK && reserved[i] != NULL; i++)
+        if (rlhfi_json_get(object, reserved[i]) != NULL)
+            status = rlhfi_fail(context, RLHF_E_INVAL, "extra: \"%s\" is a column of its own", reserved[i]);
+    if (status == RLHF_OK)
+        status = rlhfi_json_dump_others(context, object, reserved, out);
+    rlhfi_json_release(&object);
+    return status;
+}
+
+rlhf_status rlhf_dataset_append(rlhf_dataset *dataset, const rlhf_row *row)
+{
+    if (dataset == NULL)
+        return RLHF_E_INVAL;
+    rlhf_context *context = dataset->context;
+    rlhf_row known = {.struct_size = sizeof known, .margin = __builtin_nan("")};
+    char *extra = NULL;
+    RLHFI_TRY(rlhfi_enter(context));
+    RLHFI_REQUIRE(context, row != NULL);
+    RLHFI_TRY(rlhfi_options_copy(context, &known, sizeof known, row, sizeof known, "rlhf_row"));
+    RLHFI_REQUIRE(context, known.reserved == 0);
+    if (known.extra != NULL)
+        RLHFI_TRY(normalize_extra(context, known.extra, &extra));
+    known.extra = extra;
+    rlhf_status status = rlhfi_dataset_store(dataset, &known);
+    rlhfi_free(context, extra);
+    return status;
+}
+
+/* ---- asking ----------------------------------------------------------------------------------------------------- */
 
 uint64_t rlhf_dataset_rows(const rlhf_dataset *dataset)
 {
@@ -130,50 +179,63 @@ rlhf_status rlhf_dataset_row(const rlhf_dataset *dataset, uint64_t index, rlhf_r
     if (dataset == NULL)
         return RLHF_E_INVAL;
     RLHFI_TRY(rlhfi_enter(dataset->context));
-    RLHFI_REQUIRE(dataset->context, row != NULL && row->struct_size == sizeof *row);
+    RLHFI_REQUIRE(dataset->context, row != NULL && row->struct_size >= sizeof *row);
     if (index >= dataset->count)
-        return rlhfi_fail(dataset->context, RLHF_E_RANGE, "row %llu of %llu", (unsigned long long)index,
+        return rlhfi_fail(dataset->context, RLHF_E_RANGE, "dataset: row %llu of %llu", (unsigned long long)index,
                           (unsigned long long)dataset->count);
     const rlhfi_row_store *store = &dataset->rows[index];
-    *row = (rlhf_row){.struct_size = sizeof *row,
+    *row = (rlhf_row){.struct_size = row->struct_size,
                       .kind = store->kind,
-                      .text = store->text[0],
-                      .prompt = store->text[1],
-                      .completion = store->text[2],
-                      .chosen = store->text[3],
-                      .rejected = store->text[4],
-                      .extra = store->text[5],
+                      .text = store->text[RLHFI_TEXT],
+                      .prompt = store->text[RLHFI_PROMPT],
+                      .completion = store->text[RLHFI_COMPLETION],
+                      .chosen = store->text[RLHFI_CHOSEN],
+                      .rejected = store->text[RLHFI_REJECTED],
+                      .extra = store->text[RLHFI_EXTRA],
                       .margin = store->margin,
                       .conversational = store->conversational};
     return RLHF_OK;
 }
 
+/* ---- files ------------------------------------------------------------------------------------------------------ */
+
 rlhf_status rlhf_dataset_load(rlhf_dataset **out, rlhf_context *context, const char *path,
                               const rlhf_dataset_options *options)
 {
     rlhf_dataset_options known;
+    rlhf_dataset *dataset = NULL;
     rlhf_dataset_options_init(&known, sizeof known);
-    RLHFI_TRY(rlhf_dataset_create(out, context));
-    rlhf_status status = RLHF_OK;
-    if (path == NULL)
-        RLHFI_GOTO(rlhfi_fail(context, RLHF_E_INVAL, "dataset: path is NULL"));
-    if (options != NULL)
-        RLHFI_GOTO(rlhfi_options_copy(context, &known, sizeof known, options, sizeof known, "rlhf_dataset_options"));
+    if (out != NULL)
+        *out = NULL;
+    RLHFI_TRY(rlhfi_enter(context));
+    RLHFI_REQUIRE(context, out != NULL);
+    RLHFI_REQUIRE(context, path != NULL);
+    RLHFI_TRY(rlhfi_options_copy(context, &known, sizeof known, options, sizeof known, "rlhf_dataset_options"));
     if (known.bad_row < RLHF_BAD_ROW_STOP || known.bad_row > RLHF_BAD_ROW_SKIP ||
         known.chat_template < RLHF_TEMPLATE_NONE || known.chat_template > RLHF_TEMPLATE_PLAIN || known.reserved != 0)
-        RLHFI_GOTO(rlhfi_fail(context, RLHF_E_INVAL, "dataset options: bad_row %d, chat_template %d, reserved %d",
-                              known.bad_row, known.chat_template, known.reserved));
-    RLHFI_GOTO(rlhfi_dataset_read(*out, path, &known));
-done:
-    if (status != RLHF_OK)
-        rlhf_dataset_release(out);
+        return rlhfi_fail(context, RLHF_E_INVAL, "dataset options: bad_row %d, chat_template %d, reserved %d",
+                          known.bad_row, known.chat_template, known.reserved);
+    RLHFI_TRY(rlhf_dataset_create(&dataset, context));
+    rlhf_status status = rlhfi_dataset_read(dataset, path, &known);
+    if (status == RLHF_OK)
+        *out = dataset;
+    else
+        rlhf_dataset_release(&dataset);
     return status;
 }
 
-static bool ends_in(const char *text, const char *end)
+static rlhf_status write_rows(const rlhf_dataset *dataset, rlhfi_sink *sink)
 {
-    size_t bytes = strlen(text), end_bytes = strlen(end);
-    return bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0;
+    rlhf_status status = RLHF_OK;
+    rlhfi_string line;
+    rlhfi_string_init(&line, dataset->context);
+    for (uint64_t i = 0; i < dataset->count && status == RLHF_OK; i++) {
+        line.size = 0;
+        rlhfi_row_line(&dataset->rows[i], &line);
+        status = line.failed ? rlhfi_out_of_memory(dataset->context) : rlhfi_sink_write(sink, line.data, line.size);
+    }
+    rlhfi_string_free(&line);
+    return status;
 }
 
 rlhf_status rlhf_dataset_save(const rlhf_dataset *dataset, const char *path)
@@ -181,22 +243,13 @@ rlhf_status rlhf_dataset_save(const rlhf_dataset *dataset, const char *path)
     if (dataset == NULL)
         return RLHF_E_INVAL;
     rlhf_context *context = dataset->context;
+    rlhfi_sink *sink = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, path != NULL);
-    rlhfi_string lines;
-    char *packed = NULL;
-    size_t bytes = 0;
-    rlhf_status status = RLHF_OK;
-    rlhfi_string_init(&lines, context);
-    RLHFI_GOTO(rlhfi_dataset_lines(dataset, &lines));
-    if (ends_in(path, ".gz")) {
-        RLHFI_GOTO(rlhfi_gzip(context, lines.data, lines.size, &packed, &bytes));
-        RLHFI_GOTO(rlhfi_file_save(context, path, packed, bytes));
-    } else {
-        RLHFI_GOTO(rlhfi_file_save(context, path, lines.data, lines.size));
-    }
-done:
-    rlhfi_free(context, packed);
-    rlhfi_string_free(&lines);
+    RLHFI_TRY(rlhfi_sink_open(&sink, context, path, rlhfi_has_suffix(path, ".gz")));
+    rlhf_status status = write_rows(dataset, sink);
+    if (status == RLHF_OK)
+        return rlhfi_sink_commit(&sink);
+    rlhfi_sink_abandon(&sink);
     return status;
 }

@@ -1,141 +1,239 @@
-/* Lines of plain and gzipped files. The only file that sees zlib.h; zlib's own state (about 40 KiB a stream) comes from
- * malloc. */
+/* Bytes of plain and zipped files. The only file that sees zlib.h; its memory comes from the context like all other. */
 #include "data/dataset.h"
 
 #include <zlib.h>
 
-enum { CHUNK = 64 * 1024, LONGEST_LINE = 64 * 1024 * 1024 };
+enum { CHUNK = 64 * 1024, WINDOW_BITS = 15, GZIP_FORMAT = 16, LEVEL = 6 };
 
-struct rlhfi_lines {
+static void *zlib_alloc(void *context, unsigned items, unsigned size)
+{
+    return rlhfi_alloc_array(context, items, size);
+}
+
+static void zlib_free(void *context, void *pointer)
+{
+    rlhfi_free(context, pointer);
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+struct rlhfi_source {
     rlhf_context *context;
     char *path;
-    gzFile file;
-    char *buffer; /* unread bytes are buffer[begin..end) */
-    size_t begin, end, capacity;
-    int64_t number; /* of the line handed out last */
-    bool finished;
+    rlhfi_file *file;
+    uint64_t size, offset; /* of the file; of the next byte to read from it */
+    z_stream stream;       /* its input lies in chunk */
+    bool zipped, started;  /* in the middle of a member */
+    unsigned char chunk[CHUNK];
 };
 
-rlhf_status rlhfi_lines_open(rlhfi_lines **out, rlhf_context *context, const char *path)
+/* Reads on from the file into the stream's empty input. */
+static rlhf_status refill(rlhfi_source *source)
 {
+    uint64_t left = source->size - source->offset;
+    size_t count = left < CHUNK ? (size_t)left : CHUNK;
+    RLHFI_TRY(rlhfi_file_read(source->file, source->offset, source->chunk, count));
+    source->offset += count;
+    source->stream.next_in = source->chunk;
+    source->stream.avail_in = (uInt)count;
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_source_open(rlhfi_source **out, rlhf_context *context, const char *path)
+{
+    rlhf_status status = RLHF_OK;
     *out = NULL;
-    /* Says in our words what is wrong with a path, and refuses directories and pipes. */
-    rlhfi_file *probe = NULL;
-    RLHFI_TRY(rlhfi_file_open(&probe, context, path));
-    rlhfi_file_close(&probe);
-    rlhfi_lines *lines = rlhfi_calloc(context, 1, sizeof *lines);
-    if (lines == NULL)
+    rlhfi_source *source = rlhfi_calloc(context, 1, sizeof *source);
+    if (source == NULL)
         return RLHF_E_NOMEM;
-    lines->context = context;
-    lines->path = rlhfi_strdup(context, path);
-    lines->capacity = CHUNK;
-    lines->buffer = rlhfi_alloc(context, lines->capacity + 1);
-    if (lines->path == NULL || lines->buffer == NULL) {
-        rlhfi_lines_close(&lines);
-        return RLHF_E_NOMEM;
+    source->context = context;
+    source->stream.zalloc = zlib_alloc;
+    source->stream.zfree = zlib_free;
+    source->stream.opaque = context;
+    source->path = rlhfi_strdup(context, path);
+    if (source->path == NULL) {
+        status = RLHF_E_NOMEM;
+        goto done;
     }
-    lines->file = gzopen(path, "rb");
-    if (lines->file == NULL) {
-        rlhfi_lines_close(&lines);
-        return rlhfi_fail(context, RLHF_E_IO, "%s: cannot be opened", path);
-    }
-    *out = lines;
-    return RLHF_OK;
-}
-
-/* Reads more bytes behind the unread ones. */
-static rlhf_status fill(rlhfi_lines *lines)
-{
-    if (lines->begin > 0) {
-        memmove(lines->buffer, lines->buffer + lines->begin, lines->end - lines->begin);
-        lines->end -= lines->begin;
-        lines->begin = 0;
-    }
-    if (lines->end == lines->capacity) {
-        if (lines->capacity >= LONGEST_LINE)
-            return rlhfi_fail(lines->context, RLHF_E_RANGE, "%s:%lld: a line of over %d bytes", lines->path,
-                              (long long)lines->number + 1, LONGEST_LINE);
-        char *larger = rlhfi_realloc_array(lines->context, lines->buffer, lines->capacity * 2 + 1, 1);
-        if (larger == NULL)
-            return RLHF_E_NOMEM;
-        lines->buffer = larger;
-        lines->capacity *= 2;
-    }
-    int got = gzread(lines->file, lines->buffer + lines->end, (unsigned)(lines->capacity - lines->end));
-    int code = Z_OK;
-    const char *why = gzerror(lines->file, &code);
-    if (got < 0 || (code != Z_OK && code != Z_STREAM_END))
-        return rlhfi_fail(lines->context, code == Z_ERRNO ? RLHF_E_IO : RLHF_E_FORMAT, "%s: after line %lld: %s",
-                          lines->path, (long long)lines->number,
-                          code == Z_BUF_ERROR ? "the compressed data ends early" : why);
-    lines->finished = got == 0;
-    lines->end += (size_t)got;
-    return RLHF_OK;
-}
-
-rlhf_status rlhfi_lines_next(rlhfi_lines *lines, char **line, size_t *bytes, int64_t *number)
-{
-    size_t searched = lines->begin;
-    for (;;) {
-        char *newline = memchr(lines->buffer + searched, '\n', lines->end - searched);
-        if (newline != NULL || (lines->finished && lines->end > lines->begin)) {
-            char *stop = newline != NULL ? newline : lines->buffer + lines->end;
-            *line = lines->buffer + lines->begin;
-            *bytes = (size_t)(stop - *line);
-            lines->begin = (size_t)(stop - lines->buffer) + (newline != NULL);
-            if (*bytes > 0 && (*line)[*bytes - 1] == '\r')
-                (*bytes)--;
-            (*line)[*bytes] = '\0';
-            *number = ++lines->number;
-            return RLHF_OK;
+    RLHFI_GOTO(rlhfi_file_open(&source->file, context, path));
+    source->size = rlhfi_file_size(source->file);
+    RLHFI_GOTO(refill(source));
+    if (source->stream.avail_in >= 2 && source->chunk[0] == 0x1F && source->chunk[1] == 0x8B) {
+        if (inflateInit2(&source->stream, WINDOW_BITS + GZIP_FORMAT) != Z_OK) {
+            status = rlhfi_out_of_memory(context);
+            goto done;
         }
-        if (lines->finished)
-            return RLHF_E_END;
-        size_t unread = lines->end - lines->begin;
-        RLHFI_TRY(fill(lines));
-        searched = lines->begin + unread;
+        source->zipped = source->started = true;
     }
-}
-
-void rlhfi_lines_close(rlhfi_lines **lines)
-{
-    if (lines == NULL || *lines == NULL)
-        return;
-    rlhf_context *context = (*lines)->context;
-    if ((*lines)->file != NULL)
-        gzclose_r((*lines)->file);
-    rlhfi_free(context, (*lines)->path);
-    rlhfi_free(context, (*lines)->buffer);
-    rlhfi_free(context, *lines);
-    *lines = NULL;
-}
-
-rlhf_status rlhfi_gzip(rlhf_context *context, const void *bytes, size_t count, char **out, size_t *out_bytes)
-{
-    z_stream stream;
-    memset(&stream, 0, sizeof stream);
-    *out = NULL;
-    if (count > UINT32_MAX / 2)
-        return rlhfi_fail(context, RLHF_E_UNSUPPORTED, "%zu bytes are too many to compress at once (2 GiB)", count);
-    if (deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK)
-        return rlhfi_out_of_memory(context);
-    uLong bound = deflateBound(&stream, (uLong)count);
-    char *packed = rlhfi_alloc(context, bound);
-    if (packed == NULL) {
-        deflateEnd(&stream);
-        return RLHF_E_NOMEM;
-    }
-    stream.next_in = (Bytef *)(uintptr_t)bytes;
-    stream.avail_in = (uInt)count;
-    stream.next_out = (Bytef *)packed;
-    stream.avail_out = (uInt)bound;
-    int code = deflate(&stream, Z_FINISH);
-    *out_bytes = stream.total_out;
-    deflateEnd(&stream);
-    if (code != Z_STREAM_END) {
-        rlhfi_free(context, packed);
-        return rlhfi_fail(context, RLHF_E_IO, "compression failed (zlib %d)", code);
-    }
-    *out = packed;
+    *out = source;
     return RLHF_OK;
+done:
+    rlhfi_source_close(&source);
+    return status;
+}
+
+static rlhf_status read_plain(rlhfi_source *source, char *out, size_t capacity, size_t *got)
+{
+    if (source->stream.avail_in == 0)
+        RLHFI_TRY(refill(source));
+    *got = capacity < source->stream.avail_in ? capacity : source->stream.avail_in;
+    memcpy(out, source->stream.next_in, *got);
+    source->stream.next_in += *got;
+    source->stream.avail_in -= (uInt)*got;
+    return RLHF_OK;
+}
+
+/* Behind a member: another one, or zeros that fill up a tape block, or the end. */
+static rlhf_status next_member(rlhfi_source *source, bool *more)
+{
+    for (;;) {
+        if (source->stream.avail_in == 0)
+            RLHFI_TRY(refill(source));
+        *more = source->stream.avail_in > 0;
+        if (!*more || *source->stream.next_in != 0)
+            break;
+        source->stream.next_in++;
+        source->stream.avail_in--;
+    }
+    if (*more && *source->stream.next_in != 0x1F)
+        return rlhfi_fail(source->context, RLHF_E_FORMAT, "%s: something else stands behind the gzip data",
+                          source->path);
+    if (*more && inflateReset(&source->stream) != Z_OK)
+        return rlhfi_fail(source->context, RLHF_E_FORMAT, "%s: gzip: cannot begin another member", source->path);
+    source->started = *more;
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_source_read(rlhfi_source *source, char *out, size_t capacity, size_t *got)
+{
+    *got = 0;
+    if (capacity > UINT32_MAX / 2)
+        capacity = UINT32_MAX / 2;
+    if (!source->zipped)
+        return read_plain(source, out, capacity, got);
+    while (*got == 0) {
+        bool more = source->started;
+        if (!more)
+            RLHFI_TRY(next_member(source, &more));
+        if (!more)
+            return RLHF_OK;
+        if (source->stream.avail_in == 0)
+            RLHFI_TRY(refill(source));
+        bool ended = source->stream.avail_in == 0;
+        source->stream.next_out = (Bytef *)out;
+        source->stream.avail_out = (uInt)capacity;
+        int code = inflate(&source->stream, Z_NO_FLUSH);
+        *got = capacity - source->stream.avail_out;
+        if (code == Z_MEM_ERROR)
+            return rlhfi_out_of_memory(source->context);
+        if (code == Z_STREAM_END)
+            source->started = false;
+        else if (code == Z_BUF_ERROR && ended && *got == 0)
+            return rlhfi_fail(source->context, RLHF_E_FORMAT, "%s: gzip: the data ends early", source->path);
+        else if (code != Z_OK && code != Z_BUF_ERROR)
+            return rlhfi_fail(source->context, RLHF_E_FORMAT, "%s: gzip: %s", source->path,
+                              source->stream.msg != NULL ? source->stream.msg : "broken data");
+    }
+    return RLHF_OK;
+}
+
+void rlhfi_source_close(rlhfi_source **pointer)
+{
+    rlhfi_source *source = *pointer;
+    if (source == NULL)
+        return;
+    *pointer = NULL;
+    if (source->zipped)
+        inflateEnd(&source->stream);
+    if (source->file != NULL)
+        rlhfi_file_close(&source->file);
+    rlhfi_free(source->context, source->path);
+    rlhfi_free(source->context, source);
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+struct rlhfi_sink {
+    rlhf_context *context;
+    rlhfi_writer *writer;
+    z_stream stream;
+    bool compress;
+    unsigned char chunk[CHUNK];
+};
+
+rlhf_status rlhfi_sink_open(rlhfi_sink **out, rlhf_context *context, const char *path, bool compress)
+{
+    *out = NULL;
+    rlhfi_sink *sink = rlhfi_calloc(context, 1, sizeof *sink);
+    if (sink == NULL)
+        return RLHF_E_NOMEM;
+    sink->context = context;
+    sink->stream.zalloc = zlib_alloc;
+    sink->stream.zfree = zlib_free;
+    sink->stream.opaque = context;
+    rlhf_status status = rlhfi_writer_open(&sink->writer, context, path);
+    if (status == RLHF_OK && compress) {
+        sink->compress =
+            deflateInit2(&sink->stream, LEVEL, Z_DEFLATED, WINDOW_BITS + GZIP_FORMAT, 8, Z_DEFAULT_STRATEGY) == Z_OK;
+        if (!sink->compress)
+            status = rlhfi_out_of_memory(context);
+    }
+    if (status == RLHF_OK)
+        *out = sink;
+    else
+        rlhfi_sink_abandon(&sink);
+    return status;
+}
+
+/* Compresses the stream's input; with Z_FINISH also the end of the file. */
+static rlhf_status deflate_all(rlhfi_sink *sink, int flush)
+{
+    int code;
+    do {
+        sink->stream.next_out = sink->chunk;
+        sink->stream.avail_out = CHUNK;
+        code = deflate(&sink->stream, flush);
+        RLHFI_TRY(rlhfi_writer_write(sink->writer, sink->chunk, CHUNK - sink->stream.avail_out));
+    } while (flush == Z_FINISH ? code == Z_OK : sink->stream.avail_in > 0 || sink->stream.avail_out == 0);
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_sink_write(rlhfi_sink *sink, const char *bytes, size_t count)
+{
+    if (!sink->compress)
+        return rlhfi_writer_write(sink->writer, bytes, count);
+    while (count > 0) {
+        size_t part = count < CHUNK ? count : CHUNK;
+        sink->stream.next_in = (Bytef *)(uintptr_t)bytes;
+        sink->stream.avail_in = (uInt)part;
+        RLHFI_TRY(deflate_all(sink, Z_NO_FLUSH));
+        bytes += part;
+        count -= part;
+    }
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_sink_commit(rlhfi_sink **sink)
+{
+    rlhf_status status = RLHF_OK;
+    (*sink)->stream.avail_in = 0;
+    if ((*sink)->compress)
+        status = deflate_all(*sink, Z_FINISH);
+    if (status == RLHF_OK)
+        status = rlhfi_writer_commit(&(*sink)->writer);
+    rlhfi_sink_abandon(sink);
+    return status;
+}
+
+void rlhfi_sink_abandon(rlhfi_sink **pointer)
+{
+    rlhfi_sink *sink = *pointer;
+    if (sink == NULL)
+        return;
+    *pointer = NULL;
+    if (sink->compress)
+        deflateEnd(&sink->stream);
+    if (sink->writer != NULL)
+        rlhfi_writer_abandon(&sink->writer);
+    rlhfi_free(sink->context, sink);
 }

@@ -1,37 +1,59 @@
 /* Files to rows and rows to lines: JSON lines, and plain text documents. */
 #include "data/dataset.h"
 
-static bool has_suffix(const char *path, const char *suffix)
+bool rlhfi_has_suffix(const char *path, const char *suffix)
 {
     size_t bytes = strlen(path), suffix_bytes = strlen(suffix);
     return bytes >= suffix_bytes && strcmp(path + bytes - suffix_bytes, suffix) == 0;
 }
 
+struct reading {
+    rlhf_dataset *dataset;
+    const rlhf_dataset_options *options;
+    const char *path;
+    char first_bad[256]; /* why the first bad row was skipped */
+};
+
+static bool enough(const struct reading *reading)
+{
+    return reading->options->max_rows > 0 && reading->dataset->count >= reading->options->max_rows;
+}
+
 /* A bad row stops the reading, or is counted. */
-static rlhf_status judge(rlhf_dataset *dataset, rlhf_status status, const rlhf_dataset_options *options,
-                         const char *path, int64_t number)
+static rlhf_status judge(struct reading *reading, rlhf_status status, int64_t number)
 {
-    if (status == RLHF_OK || status == RLHF_E_NOMEM)
+    rlhf_context *context = reading->dataset->context;
+    if (status == RLHF_OK)
+        return rlhfi_check_cancel(context);
+    if (status == RLHF_E_NOMEM)
         return status;
-    if (options->bad_row == RLHF_BAD_ROW_SKIP) {
-        dataset->skipped++;
-        return rlhfi_enter(dataset->context); /* the reason is forgotten */
-    }
-    return rlhfi_fail_prefix(dataset->context, status, "%s:%lld", path, (long long)number);
+    rlhfi_fail_prefix(context, status, "%s:%lld", reading->path, (long long)number);
+    if (status != RLHF_E_FORMAT || reading->options->bad_row != RLHF_BAD_ROW_SKIP)
+        return status;
+    if (reading->dataset->skipped++ == 0)
+        rlhf_context_error(context, reading->first_bad, sizeof reading->first_bad);
+    rlhfi_log(context, RLHF_LOG_DEBUG, "skipped: %s", context->error);
+    return rlhfi_enter(context); /* the reason is forgotten */
 }
 
-static bool enough(const rlhf_dataset *dataset, const rlhf_dataset_options *options)
+/* "row:1:23: what" of the JSON reader, which knows nothing of other lines, becomes "column 23: what". */
+static rlhf_status name_column(rlhf_context *context, rlhf_status status)
 {
-    return options->max_rows > 0 && dataset->count >= options->max_rows;
+    static const char name[] = "row:1:";
+    char text[512];
+    rlhf_context_error(context, text, sizeof text);
+    if (status != RLHF_E_FORMAT || strncmp(text, name, sizeof name - 1) != 0)
+        return status;
+    return rlhfi_fail(context, status, "column %s", text + sizeof name - 1);
 }
 
-static rlhf_status read_json_lines(rlhf_dataset *dataset, rlhfi_lines *lines, const char *path,
-                                   const rlhf_dataset_options *options)
+static rlhf_status read_json_lines(struct reading *reading, rlhfi_lines *lines)
 {
+    rlhf_context *context = reading->dataset->context;
     rlhfi_row_builder builder;
     rlhf_status status = RLHF_OK;
-    rlhfi_row_builder_init(&builder, dataset->context);
-    while (status == RLHF_OK && !enough(dataset, options)) {
+    rlhfi_row_builder_init(&builder, context);
+    while (status == RLHF_OK && !enough(reading)) {
         char *line = NULL;
         size_t bytes = 0;
         int64_t number = 0;
@@ -40,53 +62,70 @@ static rlhf_status read_json_lines(rlhf_dataset *dataset, rlhfi_lines *lines, co
             continue;
         rlhfi_json *object = NULL;
         rlhf_row row;
-        rlhf_status good = rlhfi_json_parse(&object, dataset->context, line, bytes, "JSON");
+        rlhf_status good = rlhfi_json_parse(&object, context, line, bytes, "row");
+        if (good != RLHF_OK)
+            good = name_column(context, good);
+        else
+            good = rlhfi_row_from_json(&builder, object, reading->options->chat_template, &row);
         if (good == RLHF_OK)
-            good = rlhfi_row_from_json(&builder, object, options->chat_template, &row);
-        if (good == RLHF_OK)
-            good = rlhf_dataset_append(dataset, &row);
+            good = rlhfi_dataset_store(reading->dataset, &row);
         rlhfi_json_release(&object);
-        status = judge(dataset, good, options, path, number);
+        status = judge(reading, good, number);
     }
     rlhfi_row_builder_free(&builder);
     return status == RLHF_E_END ? RLHF_OK : status;
 }
 
-static rlhf_status append_document(rlhf_dataset *dataset, rlhfi_string *document)
+/* A document without the empty lines around it; nothing, if that is all it has. */
+static rlhf_status store_document(rlhf_dataset *dataset, const rlhfi_string *document)
 {
-    while (document->size > 0 && document->data[document->size - 1] == '\n')
-        document->data[--document->size] = '\0';
+    const char *text = document->data;
+    size_t bytes = document->size;
     if (document->failed)
         return rlhfi_out_of_memory(dataset->context);
-    if (document->size == 0)
+    if (bytes > RLHFI_LONGEST_LINE)
+        return rlhfi_fail(dataset->context, RLHF_E_FORMAT, "a document of over %d bytes", RLHFI_LONGEST_LINE);
+    while (bytes > 0 && text[bytes - 1] == '\n')
+        bytes--;
+    while (bytes > 0 && *text == '\n') {
+        text++;
+        bytes--;
+    }
+    if (bytes == 0)
         return RLHF_OK;
-    if (memchr(document->data, '\0', document->size) != NULL)
+    if (memchr(text, '\0', bytes) != NULL)
         return rlhfi_fail(dataset->context, RLHF_E_FORMAT, "the document contains a NUL character");
-    rlhf_row row = {.struct_size = sizeof row, .kind = RLHF_ROW_TEXT, .text = document->data, .margin = 0.0 / 0.0};
-    return rlhf_dataset_append(dataset, &row);
+    char *copy = rlhfi_strndup(dataset->context, text, bytes);
+    if (copy == NULL)
+        return RLHF_E_NOMEM;
+    const rlhf_row row = {.struct_size = sizeof row, .kind = RLHF_ROW_TEXT, .text = copy, .margin = __builtin_nan("")};
+    rlhf_status status = rlhfi_dataset_store(dataset, &row);
+    rlhfi_free(dataset->context, copy);
+    return status;
 }
 
-static rlhf_status read_documents(rlhf_dataset *dataset, rlhfi_lines *lines, const char *path,
-                                  const rlhf_dataset_options *options)
+static rlhf_status read_documents(struct reading *reading, rlhfi_lines *lines)
 {
     rlhfi_string document;
     rlhf_status status = RLHF_OK;
     int64_t number = 0, first = 1;
-    rlhfi_string_init(&document, dataset->context);
-    while (status == RLHF_OK && !enough(dataset, options)) {
+    rlhfi_string_init(&document, reading->dataset->context);
+    while (status == RLHF_OK && !enough(reading)) {
         char *line = NULL;
         size_t bytes = 0;
         status = rlhfi_lines_next(lines, &line, &bytes, &number);
         if (status == RLHF_OK && strcmp(line, "<|endoftext|>") != 0) {
-            rlhfi_string_add_bytes(&document, line, bytes);
-            rlhfi_string_add(&document, "\n");
+            /* Once it is too long it only has to stay so. */
+            if (document.size <= RLHFI_LONGEST_LINE) {
+                rlhfi_string_add_bytes(&document, line, bytes);
+                rlhfi_string_add(&document, "\n");
+            }
             continue;
         }
         if (status != RLHF_OK && status != RLHF_E_END)
             break;
-        rlhf_status good = judge(dataset, append_document(dataset, &document), options, path, first);
-        rlhfi_string_free(&document);
-        rlhfi_string_init(&document, dataset->context);
+        rlhf_status good = judge(reading, store_document(reading->dataset, &document), first);
+        document.size = 0;
         first = number + 1;
         if (good != RLHF_OK)
             status = good;
@@ -97,39 +136,40 @@ static rlhf_status read_documents(rlhf_dataset *dataset, rlhfi_lines *lines, con
 
 rlhf_status rlhfi_dataset_read(rlhf_dataset *dataset, const char *path, const rlhf_dataset_options *options)
 {
+    struct reading reading = {.dataset = dataset, .options = options, .path = path};
     rlhfi_lines *lines = NULL;
     RLHFI_TRY(rlhfi_lines_open(&lines, dataset->context, path));
-    rlhf_status status = has_suffix(path, ".txt") || has_suffix(path, ".txt.gz")
-                             ? read_documents(dataset, lines, path, options)
-                             : read_json_lines(dataset, lines, path, options);
+    rlhf_status status = rlhfi_has_suffix(path, ".txt") || rlhfi_has_suffix(path, ".txt.gz")
+                             ? read_documents(&reading, lines)
+                             : read_json_lines(&reading, lines);
     rlhfi_lines_close(&lines);
+    if (status == RLHF_OK && dataset->count == 0 && dataset->skipped > 0)
+        return rlhfi_fail(dataset->context, RLHF_E_FORMAT, "%s (and no row is good)", reading.first_bad);
     return status;
 }
 
-rlhf_status rlhfi_dataset_lines(const rlhf_dataset *dataset, rlhfi_string *out)
+void rlhfi_row_line(const rlhfi_row_store *row, rlhfi_string *out)
 {
-    static const char *const names[RLHFI_ROW_TEXTS - 1] = {"text", "prompt", "completion", "chosen", "rejected"};
-    for (uint64_t i = 0; i < dataset->count; i++) {
-        const rlhfi_row_store *row = &dataset->rows[i];
-        const char *extra = row->text[RLHFI_ROW_TEXTS - 1];
-        bool first = true;
-        rlhfi_string_add(out, "{");
-        for (int t = 0; t < RLHFI_ROW_TEXTS - 1; t++) {
-            if (row->text[t] == NULL)
-                continue;
-            rlhfi_string_add_format(out, "%s\"%s\": ", first ? "" : ", ", names[t]);
-            rlhfi_string_add_json(out, row->text[t], strlen(row->text[t]));
-            first = false;
-        }
-        if (row->margin == row->margin) {
-            rlhfi_string_add(out, ", \"margin\": ");
-            rlhfi_string_add_double(out, row->margin);
-        }
-        if (extra != NULL && strlen(extra) > 2) {
-            rlhfi_string_add(out, ", ");
-            rlhfi_string_add_bytes(out, extra + 1, strlen(extra) - 2);
-        }
-        rlhfi_string_add(out, "}\n");
+    const char *extra = row->text[RLHFI_EXTRA];
+    size_t extra_bytes = extra != NULL ? strlen(extra) : 0;
+    bool first = true;
+    rlhfi_string_add(out, "{");
+    for (int i = 0; i < RLHFI_EXTRA; i++) {
+        if (row->text[i] == NULL)
+            continue;
+        rlhfi_string_add_format(out, "%s\"%s\": ", first ? "" : ", ", rlhfi_column_name(i));
+        rlhfi_string_add_json(out, row->text[i], strlen(row->text[i]));
+        first = false;
     }
-    return out->failed ? rlhfi_out_of_memory(dataset->context) : RLHF_OK;
+    if (row->margin == row->margin) {
+        rlhfi_string_add(out, ", \"margin\": ");
+        rlhfi_string_add_double(out, row->margin);
+    }
+    if (row->conversational)
+        rlhfi_string_add(out, ", \"rlhf_rendered\": true");
+    if (extra_bytes > 2) { /* the members of an object, without its braces */
+        rlhfi_string_add(out, ", ");
+        rlhfi_string_add_bytes(out, extra + 1, extra_bytes - 2);
+    }
+    rlhfi_string_add(out, "}\n");
 }

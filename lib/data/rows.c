@@ -1,11 +1,10 @@
-/* Columns of a JSON object to a row: TRL's formats, standard and conversational, and the transcripts of HH-RLHF. */
+/* Columns of a JSON object to a row: TRL's formats, standard and conversational, transcripts of HH-RLHF, instructions
+ * of Alpaca. The kind is told from the columns; null counts as missing. */
 #include "data/dataset.h"
-
-enum { TEXT, PROMPT, COMPLETION, CHOSEN, REJECTED, EXTRA };
 
 void rlhfi_row_builder_init(rlhfi_row_builder *builder, rlhf_context *context)
 {
-    builder->context = context;
+    *builder = (rlhfi_row_builder){.context = context};
     for (int i = 0; i < RLHFI_ROW_TEXTS; i++)
         rlhfi_string_init(&builder->text[i], context);
 }
@@ -21,272 +20,308 @@ static rlhf_status bad(rlhfi_row_builder *builder, const char *key, const char *
     return rlhfi_fail(builder->context, RLHF_E_FORMAT, "\"%s\" %s", key, what);
 }
 
-static rlhf_status copy_text(rlhfi_row_builder *builder, int to, const rlhfi_json *node, const char *key)
+/* A column, NULL if it is missing or null. */
+static const rlhfi_json *column(const rlhfi_json *object, const char *key)
 {
-    if (rlhfi_json_type(node) != RLHFI_JSON_STRING)
+    const rlhfi_json *node = rlhfi_json_get(object, key);
+    return rlhfi_json_type(node) == RLHFI_JSON_NULL ? NULL : node;
+}
+
+static rlhf_status get_text(rlhfi_row_builder *builder, const rlhfi_json *object, const char *key, const char **text,
+                            size_t *bytes)
+{
+    const rlhfi_json *node = column(object, key);
+    *text = rlhfi_json_text(node, bytes);
+    if (*text == NULL)
         return bad(builder, key, node == NULL ? "is missing" : "must be a string");
-    size_t bytes = 0;
-    const char *text = rlhfi_json_text(node, &bytes);
-    if (memchr(text, '\0', bytes) != NULL)
-        return bad(builder, key, "contains a NUL character");
-    rlhfi_string_add_bytes(&builder->text[to], text, bytes);
+    return memchr(*text, '\0', *bytes) != NULL ? bad(builder, key, "contains a NUL character") : RLHF_OK;
+}
+
+static void set_text(rlhfi_row_builder *builder, int which, const char *text, size_t bytes)
+{
+    rlhfi_string_add_bytes(&builder->text[which], text, bytes);
+    builder->present[which] = true;
+}
+
+static rlhf_status copy_text(rlhfi_row_builder *builder, int which, const rlhfi_json *object)
+{
+    const char *text;
+    size_t bytes;
+    RLHFI_TRY(get_text(builder, object, rlhfi_column_name(which), &text, &bytes));
+    set_text(builder, which, text, bytes);
     return RLHF_OK;
 }
 
-/* ---- messages --------------------------------------------------------------------------------------------------- */
+/* ---- conversational columns ------------------------------------------------------------------------------------- */
 
-static const char *const roles[][2] = {
-    {"system", "System"}, {"user", "User"}, {"assistant", "Assistant"}, {"tool", "Tool"}};
-
-/* Renders messages first..last-1 of a list, and the assistant's header behind them if asked for. */
-static rlhf_status render(rlhfi_row_builder *builder, rlhfi_string *out, const rlhfi_json *list, size_t first,
-                          size_t last, int32_t chat_template, bool header, const char *key)
+/* Messages first..last-1 of a column as one of the row's texts. */
+static rlhf_status render(rlhfi_row_builder *builder, int which, const rlhfi_json *messages, size_t first, size_t last,
+                          int32_t chat_template, const char *key)
 {
-    if (chat_template == RLHF_TEMPLATE_NONE)
-        return bad(builder, key, "is a list of messages, but no chat template is chosen (chat_template)");
-    for (size_t i = first; i < last; i++) {
-        const rlhfi_json *message = rlhfi_json_at(list, i);
-        const char *role = rlhfi_json_text(rlhfi_json_get(message, "role"), NULL);
-        size_t bytes = 0;
-        const char *content = rlhfi_json_text(rlhfi_json_get(message, "content"), &bytes);
-        const char *title = NULL;
-        for (size_t r = 0; role != NULL && r < sizeof roles / sizeof roles[0]; r++)
-            if (strcmp(role, roles[r][0]) == 0)
-                title = roles[r][1];
-        if (title == NULL || content == NULL)
-            return rlhfi_fail(builder->context, RLHF_E_FORMAT,
-                              "\"%s\", message %zu: a role (system, user, assistant, tool) and a content are needed",
-                              key, i + 1);
-        if (memchr(content, '\0', bytes) != NULL)
-            return bad(builder, key, "contains a NUL character");
-        if (chat_template == RLHF_TEMPLATE_CHATML)
-            rlhfi_string_add_format(out, "<|im_start|>%s\n", role);
-        else
-            rlhfi_string_add_format(out, "%s: ", title);
-        rlhfi_string_add_bytes(out, content, bytes);
-        rlhfi_string_add(out, chat_template == RLHF_TEMPLATE_CHATML ? "<|im_end|>\n" : "\n");
+    bool answer = which == RLHFI_COMPLETION || which == RLHFI_CHOSEN || which == RLHFI_REJECTED;
+    if (answer) {
+        const char *role = first < last ? rlhfi_message_role(messages, first) : NULL;
+        if (role == NULL || strcmp(role, "assistant") != 0)
+            return bad(builder, key, "must begin with a message of the assistant");
     }
-    if (header)
-        rlhfi_string_add(out, chat_template == RLHF_TEMPLATE_CHATML ? "<|im_start|>assistant\n" : "Assistant: ");
+    builder->present[which] = true;
+    /* A plain transcript has no end-of-turn tokens: to the tokenizer it is a text like others. */
+    builder->conversational = chat_template == RLHF_TEMPLATE_CHATML;
+    rlhf_status status =
+        rlhfi_messages_render(builder->context, messages, first, last, chat_template, answer, &builder->text[which]);
+    if (status != RLHF_OK)
+        return rlhfi_fail_prefix(builder->context, status, "\"%s\"", key);
+    if (which == RLHFI_PROMPT)
+        rlhfi_messages_header(chat_template, &builder->text[which]);
     return RLHF_OK;
 }
 
-static bool is_messages(const rlhfi_json *node)
+static rlhf_status render_all(rlhfi_row_builder *builder, int which, const rlhfi_json *object, const char *key,
+                              int32_t chat_template)
 {
-    return rlhfi_json_type(node) == RLHFI_JSON_ARRAY;
+    const rlhfi_json *messages = column(object, key);
+    if (messages == NULL || !rlhfi_is_messages(messages))
+        return bad(builder, key, messages == NULL ? "is missing" : "must be a list of messages, as the other columns");
+    return render(builder, which, messages, 0, rlhfi_message_count(messages), chat_template, key);
 }
 
-/* The answer behind a rendered prompt: the assistant's header belongs to the prompt, so it is cut off the answer. */
-static rlhf_status render_answer(rlhfi_row_builder *builder, int to, const rlhfi_json *list, size_t first,
-                                 int32_t chat_template, const char *key)
+/* A prompt that is a list must leave the last word to the answer. */
+static rlhf_status render_prompt(rlhfi_row_builder *builder, const rlhfi_json *object, const char *key,
+                                 int32_t chat_template)
 {
-    const rlhfi_json *message = rlhfi_json_at(list, first);
-    const char *role = rlhfi_json_text(rlhfi_json_get(message, "role"), NULL);
-    if (role == NULL || strcmp(role, "assistant") != 0)
-        return bad(builder, key, "must begin with a message of the assistant");
-    rlhfi_string whole;
-    rlhfi_string_init(&whole, builder->context);
-    rlhf_status status = render(builder, &whole, list, first, rlhfi_json_size(list), chat_template, false, key);
-    size_t header = strlen(chat_template == RLHF_TEMPLATE_CHATML ? "<|im_start|>assistant\n" : "Assistant: ");
-    if (status == RLHF_OK && whole.failed)
-        status = RLHF_E_NOMEM;
-    if (status == RLHF_OK)
-        rlhfi_string_add_bytes(&builder->text[to], whole.data + header, whole.size - header);
-    rlhfi_string_free(&whole);
-    return status;
-}
-
-/* ---- preference rows without a prompt column ----------------------------------------------------------------------
- */
-
-static const char human[] = "\n\nHuman:", assistant[] = "\n\nAssistant:";
-
-/* Bytes up to and including the last "\n\nAssistant:", 0 if there is none. */
-static size_t transcript_prompt(const char *text, size_t bytes)
-{
-    size_t marker = sizeof assistant - 1;
-    for (size_t at = bytes; at >= marker; at--)
-        if (memcmp(text + at - marker, assistant, marker) == 0)
-            return at;
-    return 0;
-}
-
-static bool blank(const char *text, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        if (text[i] != ' ' && text[i] != '\n' && text[i] != '\t')
-            return false;
-    return true;
-}
-
-static rlhf_status split_texts(rlhfi_row_builder *builder, const rlhfi_json *chosen, const rlhfi_json *rejected)
-{
-    size_t a_bytes = 0, b_bytes = 0;
-    const char *a = rlhfi_json_text(chosen, &a_bytes), *b = rlhfi_json_text(rejected, &b_bytes);
-    if (a == NULL)
-        return bad(builder, "chosen", "must be a string");
-    if (b == NULL)
-        return bad(builder, "rejected", "must be a string");
-    size_t human_bytes = sizeof human - 1, cut = 0, other = 0;
-    bool transcripts = a_bytes >= human_bytes && memcmp(a, human, human_bytes) == 0 && b_bytes >= human_bytes &&
-                       memcmp(b, human, human_bytes) == 0;
-    if (transcripts) {
-        cut = transcript_prompt(a, a_bytes);
-        other = transcript_prompt(b, b_bytes);
-        if (cut == 0 || other == 0)
-            return bad(builder, cut == 0 ? "chosen" : "rejected", "has no turn of the assistant");
-        if (cut != other || memcmp(a, b, cut) != 0)
-            return rlhfi_fail(builder->context, RLHF_E_FORMAT,
-                              "\"chosen\" and \"rejected\" part before the last turn of the assistant");
-        if (blank(a + cut, a_bytes - cut) || blank(b + cut, b_bytes - cut))
-            return rlhfi_fail(builder->context, RLHF_E_FORMAT, "an answer is empty");
-    } else {
-        while (cut < a_bytes && cut < b_bytes && a[cut] == b[cut])
-            cut++;
-        /* Back to a blank, which then begins both answers: no word and no UTF-8 sequence is cut. */
-        while (cut > 0 && !(cut < a_bytes && cut < b_bytes && (a[cut] == ' ' || a[cut] == '\n') && a[cut] == b[cut]))
-            cut--;
-    }
-    if (a_bytes == b_bytes && memcmp(a, b, a_bytes) == 0)
-        return rlhfi_fail(builder->context, RLHF_E_FORMAT, "\"chosen\" and \"rejected\" are the same");
-    if (memchr(a, '\0', a_bytes) != NULL || memchr(b, '\0', b_bytes) != NULL)
-        return bad(builder, "chosen", "or \"rejected\" contains a NUL character");
-    rlhfi_string_add_bytes(&builder->text[PROMPT], a, cut);
-    rlhfi_string_add_bytes(&builder->text[CHOSEN], a + cut, a_bytes - cut);
-    rlhfi_string_add_bytes(&builder->text[REJECTED], b + cut, b_bytes - cut);
-    return RLHF_OK;
-}
-
-static bool same_message(const rlhfi_json *a, const rlhfi_json *b)
-{
-    for (int i = 0; i < 2; i++) {
-        size_t a_bytes = 0, b_bytes = 0;
-        const char *key = i == 0 ? "role" : "content";
-        const char *x = rlhfi_json_text(rlhfi_json_get(a, key), &a_bytes);
-        const char *y = rlhfi_json_text(rlhfi_json_get(b, key), &b_bytes);
-        if (x == NULL || y == NULL || a_bytes != b_bytes || memcmp(x, y, a_bytes) != 0)
-            return false;
-    }
-    return true;
+    const rlhfi_json *messages = column(object, key);
+    size_t count = rlhfi_message_count(messages);
+    const char *role = count > 0 ? rlhfi_message_role(messages, count - 1) : NULL;
+    if (role != NULL && strcmp(role, "assistant") == 0)
+        return bad(builder, key, "must not end in a message of the assistant");
+    return render_all(builder, RLHFI_PROMPT, object, key, chat_template);
 }
 
 static rlhf_status split_messages(rlhfi_row_builder *builder, const rlhfi_json *chosen, const rlhfi_json *rejected,
                                   int32_t chat_template)
 {
-    size_t common = 0, a = rlhfi_json_size(chosen), b = rlhfi_json_size(rejected);
-    while (common < a && common < b && same_message(rlhfi_json_at(chosen, common), rlhfi_json_at(rejected, common)))
+    size_t common = 0, a = rlhfi_message_count(chosen), b = rlhfi_message_count(rejected);
+    while (common < a && common < b && rlhfi_messages_equal(chosen, rejected, common))
         common++;
     if (common == a || common == b)
         return rlhfi_fail(builder->context, RLHF_E_FORMAT,
                           "\"chosen\" and \"rejected\" are the same, or one is the beginning of the other");
-    RLHFI_TRY(render(builder, &builder->text[PROMPT], chosen, 0, common, chat_template, true, "chosen"));
-    RLHFI_TRY(render_answer(builder, CHOSEN, chosen, common, chat_template, "chosen"));
-    return render_answer(builder, REJECTED, rejected, common, chat_template, "rejected");
+    RLHFI_TRY(render(builder, RLHFI_PROMPT, chosen, 0, common, chat_template, "chosen"));
+    RLHFI_TRY(render(builder, RLHFI_CHOSEN, chosen, common, a, chat_template, "chosen"));
+    return render(builder, RLHFI_REJECTED, rejected, common, b, chat_template, "rejected");
 }
 
-/* ---- rows
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- answers that contain their prompt -------------------------------------------------------------------------- */
 
-/* A prompt, as text or as messages. */
-static rlhf_status read_prompt(rlhfi_row_builder *builder, const rlhfi_json *prompt, int32_t chat_template)
+/* Bytes up to and including the last "\n\nAssistant:", 0 if there is none. */
+static size_t transcript_prompt(const char *text, size_t bytes)
 {
-    if (!is_messages(prompt))
-        return copy_text(builder, PROMPT, prompt, "prompt");
-    return render(builder, &builder->text[PROMPT], prompt, 0, rlhfi_json_size(prompt), chat_template, true, "prompt");
+    static const char marker[] = "\n\nAssistant:";
+    const size_t length = sizeof marker - 1;
+    for (size_t at = bytes; at >= length; at--)
+        if (memcmp(text + at - length, marker, length) == 0)
+            return at;
+    return 0;
 }
 
-static rlhf_status read_answer(rlhfi_row_builder *builder, int to, const rlhfi_json *object, const char *key,
-                               bool conversational, int32_t chat_template)
+static bool is_transcript(const char *text, size_t bytes)
 {
-    const rlhfi_json *node = rlhfi_json_get(object, key);
-    if (conversational && !is_messages(node))
-        return bad(builder, key, node == NULL ? "is missing" : "must be a list of messages, as the prompt is");
-    if (conversational)
-        return render_answer(builder, to, node, 0, chat_template, key);
-    return copy_text(builder, to, node, key);
+    static const char start[] = "\n\nHuman:";
+    return bytes >= sizeof start - 1 && memcmp(text, start, sizeof start - 1) == 0;
 }
 
-static rlhf_status read_preference(rlhfi_row_builder *builder, const rlhfi_json *object, int32_t chat_template,
-                                   bool *conversational)
+/* Transcripts of HH-RLHF end in the assistant's last turn: that is the answer, and what is before it must agree. A
+ * common beginning would not do: in a fifth of them both answers begin alike (algorithms.md 14). */
+static rlhf_status split_transcripts(rlhfi_row_builder *builder, const char *const text[2], const size_t bytes[2],
+                                     size_t *prompt)
 {
-    const rlhfi_json *prompt = rlhfi_json_get(object, "prompt");
-    const rlhfi_json *chosen = rlhfi_json_get(object, "chosen"), *rejected = rlhfi_json_get(object, "rejected");
-    if (chosen == NULL || rejected == NULL)
-        return bad(builder, chosen == NULL ? "chosen" : "rejected", "is missing");
-    *conversational = is_messages(chosen);
-    if (*conversational != is_messages(rejected))
+    size_t cut[2];
+    for (int i = 0; i < 2; i++) {
+        cut[i] = transcript_prompt(text[i], bytes[i]);
+        if (cut[i] == 0)
+            return bad(builder, i == 0 ? "chosen" : "rejected", "has no turn of the assistant");
+    }
+    if (cut[0] != cut[1] || memcmp(text[0], text[1], cut[0]) != 0)
         return rlhfi_fail(builder->context, RLHF_E_FORMAT,
-                          "\"chosen\" and \"rejected\" must both be strings or both lists of messages");
+                          "\"chosen\" and \"rejected\" part before the last turn of the assistant");
+    for (int i = 0; i < 2; i++)
+        if (strspn(text[i] + cut[i], " \n\t") == bytes[i] - cut[i])
+            return bad(builder, i == 0 ? "chosen" : "rejected", "ends in an empty answer");
+    *prompt = cut[0];
+    return RLHF_OK;
+}
+
+/* Other texts are cut at the last blank that both have in common: it begins the answers, and no word is cut. */
+static size_t common_prompt(const char *const text[2], const size_t bytes[2])
+{
+    size_t cut = 0;
+    while (cut < bytes[0] && cut < bytes[1] && text[0][cut] == text[1][cut])
+        cut++;
+    if (cut == bytes[0] || cut == bytes[1]) /* one is the beginning of the other: cut no word of the longer one */
+        cut = cut > 0 ? cut - 1 : 0;
+    while (cut > 0 && !((text[0][cut] == ' ' || text[0][cut] == '\n') && text[0][cut] == text[1][cut]))
+        cut--;
+    return cut;
+}
+
+static rlhf_status split_texts(rlhfi_row_builder *builder, const rlhfi_json *object)
+{
+    const char *text[2];
+    size_t bytes[2], cut = 0;
+    RLHFI_TRY(get_text(builder, object, "chosen", &text[0], &bytes[0]));
+    RLHFI_TRY(get_text(builder, object, "rejected", &text[1], &bytes[1]));
+    if (is_transcript(text[0], bytes[0]) && is_transcript(text[1], bytes[1]))
+        RLHFI_TRY(split_transcripts(builder, text, bytes, &cut));
+    else
+        cut = common_prompt(text, bytes);
+    if (bytes[0] == bytes[1] && memcmp(text[0], text[1], bytes[0]) == 0)
+        return rlhfi_fail(builder->context, RLHF_E_FORMAT, "\"chosen\" and \"rejected\" are the same");
+    set_text(builder, RLHFI_PROMPT, text[0], cut);
+    set_text(builder, RLHFI_CHOSEN, text[0] + cut, bytes[0] - cut);
+    set_text(builder, RLHFI_REJECTED, text[1] + cut, bytes[1] - cut);
+    return RLHF_OK;
+}
+
+/* ---- kinds ------------------------------------------------------------------------------------------------------ */
+
+static rlhf_status read_preference(rlhfi_row_builder *builder, const rlhfi_json *object, int32_t chat_template)
+{
+    const rlhfi_json *prompt = column(object, "prompt"), *chosen = column(object, "chosen");
+    const char *key = "prompt";
+    if (chosen != NULL && rlhfi_is_messages(chosen)) {
+        if (prompt == NULL) { /* ShareGPT's name for the turns before the answers */
+            key = "conversations";
+            prompt = column(object, key);
+        }
+        if (prompt != NULL && rlhfi_is_messages(prompt)) {
+            RLHFI_TRY(render_prompt(builder, object, key, chat_template));
+            RLHFI_TRY(render_all(builder, RLHFI_CHOSEN, object, "chosen", chat_template));
+            return render_all(builder, RLHFI_REJECTED, object, "rejected", chat_template);
+        }
+        /* A prompt that is a string beside lists repeats their first turn, as in UltraFeedback. */
+        const rlhfi_json *rejected = column(object, "rejected");
+        if (rejected == NULL || !rlhfi_is_messages(rejected))
+            return bad(builder, "rejected",
+                       rejected == NULL ? "is missing" : "must be a list of messages, as \"chosen\"");
+        return split_messages(builder, chosen, rejected, chat_template);
+    }
     if (prompt == NULL)
-        return *conversational ? split_messages(builder, chosen, rejected, chat_template)
-                               : split_texts(builder, chosen, rejected);
-    if (is_messages(prompt) != *conversational)
-        return bad(builder, "prompt", "must be of the same form as \"chosen\"");
-    RLHFI_TRY(read_prompt(builder, prompt, chat_template));
-    RLHFI_TRY(read_answer(builder, CHOSEN, object, "chosen", *conversational, chat_template));
-    return read_answer(builder, REJECTED, object, "rejected", *conversational, chat_template);
+        return split_texts(builder, object);
+    RLHFI_TRY(copy_text(builder, RLHFI_PROMPT, object));
+    RLHFI_TRY(copy_text(builder, RLHFI_CHOSEN, object));
+    return copy_text(builder, RLHFI_REJECTED, object);
+}
+
+static rlhf_status read_prompt(rlhfi_row_builder *builder, const rlhfi_json *object, int32_t chat_template,
+                               bool completed)
+{
+    if (rlhfi_is_messages(column(object, "prompt"))) {
+        RLHFI_TRY(render_prompt(builder, object, "prompt", chat_template));
+        return completed ? render_all(builder, RLHFI_COMPLETION, object, "completion", chat_template) : RLHF_OK;
+    }
+    RLHFI_TRY(copy_text(builder, RLHFI_PROMPT, object));
+    return completed ? copy_text(builder, RLHFI_COMPLETION, object) : RLHF_OK;
+}
+
+static rlhf_status read_instruction(rlhfi_row_builder *builder, const rlhfi_json *object)
+{
+    const char *instruction, *input = "", *output;
+    size_t instruction_bytes, input_bytes = 0, output_bytes;
+    rlhfi_string *prompt = &builder->text[RLHFI_PROMPT];
+    RLHFI_TRY(get_text(builder, object, "instruction", &instruction, &instruction_bytes));
+    RLHFI_TRY(get_text(builder, object, "output", &output, &output_bytes));
+    if (column(object, "input") != NULL)
+        RLHFI_TRY(get_text(builder, object, "input", &input, &input_bytes));
+    rlhfi_string_add(prompt, "Below is an instruction that describes a task");
+    rlhfi_string_add(prompt, input_bytes > 0 ? ", paired with an input that provides further context. Write a response "
+                                             : ". Write a response ");
+    rlhfi_string_add(prompt, "that appropriately completes the request.\n\n### Instruction:\n");
+    rlhfi_string_add_bytes(prompt, instruction, instruction_bytes);
+    if (input_bytes > 0) {
+        rlhfi_string_add(prompt, "\n\n### Input:\n");
+        rlhfi_string_add_bytes(prompt, input, input_bytes);
+    }
+    rlhfi_string_add(prompt, "\n\n### Response:");
+    builder->present[RLHFI_PROMPT] = true;
+    set_text(builder, RLHFI_COMPLETION, output, output_bytes);
+    return RLHF_OK;
+}
+
+/* Fills the builder's texts and tells the kind. */
+static rlhf_status read_columns(rlhfi_row_builder *builder, const rlhfi_json *object, int32_t chat_template,
+                                int32_t *kind)
+{
+    if (column(object, "chosen") != NULL || column(object, "rejected") != NULL) {
+        *kind = RLHF_ROW_PREFERENCE;
+        return read_preference(builder, object, chat_template);
+    }
+    if (column(object, "prompt") != NULL) {
+        bool completed = column(object, "completion") != NULL;
+        *kind = completed ? RLHF_ROW_PROMPT_COMPLETION : RLHF_ROW_PROMPT;
+        return read_prompt(builder, object, chat_template, completed);
+    }
+    *kind = RLHF_ROW_TEXT;
+    if (column(object, "messages") != NULL)
+        return render_all(builder, RLHFI_TEXT, object, "messages", chat_template);
+    if (column(object, "conversations") != NULL)
+        return render_all(builder, RLHFI_TEXT, object, "conversations", chat_template);
+    if (column(object, "text") != NULL)
+        return copy_text(builder, RLHFI_TEXT, object);
+    if (column(object, "instruction") != NULL) {
+        *kind = RLHF_ROW_PROMPT_COMPLETION;
+        return read_instruction(builder, object);
+    }
+    return rlhfi_fail(builder->context, RLHF_E_FORMAT,
+                      "none of the columns text, messages, prompt, chosen, instruction is there");
+}
+
+/* Columns that the row has used; the others are handed through. */
+static rlhf_status copy_extra(rlhfi_row_builder *builder, const rlhfi_json *object)
+{
+    static const char *const used[] = {"text",   "messages", "conversations", "prompt",        "completion",
+                                       "chosen", "rejected", "margin",        "rlhf_rendered", NULL};
+    static const char *const used_instruction[] = {"instruction", "input",  "output",        "prompt", "completion",
+                                                   "text",        "margin", "rlhf_rendered", NULL};
+    bool instruction = builder->present[RLHFI_COMPLETION] && column(object, "prompt") == NULL;
+    char *extra = NULL;
+    RLHFI_TRY(rlhfi_json_dump_others(builder->context, object, instruction ? used_instruction : used, &extra));
+    if (extra != NULL)
+        set_text(builder, RLHFI_EXTRA, extra, strlen(extra));
+    rlhfi_free(builder->context, extra);
+    return RLHF_OK;
 }
 
 rlhf_status rlhfi_row_from_json(rlhfi_row_builder *builder, const rlhfi_json *object, int32_t chat_template,
                                 rlhf_row *row)
 {
-    static const char *const own[] = {"text", "messages", "prompt", "completion", "chosen", "rejected", "margin", NULL};
-    bool conversational = false;
-    rlhf_status status;
+    const rlhfi_json *margin = column(object, "margin");
+    bool rendered = false;
+    const char *text[RLHFI_ROW_TEXTS];
     if (rlhfi_json_type(object) != RLHFI_JSON_OBJECT)
-        return rlhfi_fail(builder->context, RLHF_E_FORMAT, "a JSON object is expected");
+        return rlhfi_fail(builder->context, RLHF_E_FORMAT, "must be a JSON object");
     for (int i = 0; i < RLHFI_ROW_TEXTS; i++) {
-        rlhfi_string_free(&builder->text[i]);
-        rlhfi_string_init(&builder->text[i], builder->context);
-        rlhfi_string_add_bytes(&builder->text[i], "", 0);
+        builder->text[i].size = 0;
+        builder->present[i] = false;
     }
-    *row = (rlhf_row){.struct_size = sizeof *row};
-    const rlhfi_json *prompt = rlhfi_json_get(object, "prompt");
-    if (rlhfi_json_get(object, "chosen") != NULL || rlhfi_json_get(object, "rejected") != NULL) {
-        row->kind = RLHF_ROW_PREFERENCE;
-        status = read_preference(builder, object, chat_template, &conversational);
-    } else if (rlhfi_json_get(object, "messages") != NULL) {
-        const rlhfi_json *messages = rlhfi_json_get(object, "messages");
-        row->kind = RLHF_ROW_TEXT;
-        conversational = true;
-        status = is_messages(messages) ? render(builder, &builder->text[TEXT], messages, 0, rlhfi_json_size(messages),
-                                                chat_template, false, "messages")
-                                       : bad(builder, "messages", "must be a list of messages");
-    } else if (prompt != NULL) {
-        bool completed = rlhfi_json_get(object, "completion") != NULL;
-        row->kind = completed ? RLHF_ROW_PROMPT_COMPLETION : RLHF_ROW_PROMPT;
-        conversational = is_messages(prompt);
-        status = read_prompt(builder, prompt, chat_template);
-        if (status == RLHF_OK && completed)
-            status = read_answer(builder, COMPLETION, object, "completion", conversational, chat_template);
-    } else if (rlhfi_json_get(object, "text") != NULL) {
-        row->kind = RLHF_ROW_TEXT;
-        status = copy_text(builder, TEXT, rlhfi_json_get(object, "text"), "text");
-    } else {
-        return rlhfi_fail(builder->context, RLHF_E_FORMAT,
-                          "none of the columns text, messages, prompt, chosen and rejected is there");
-    }
-    if (status != RLHF_OK)
-        return status;
-    char *extra = NULL;
-    RLHFI_TRY(rlhfi_json_dump_others(builder->context, object, own, &extra));
-    if (extra != NULL)
-        rlhfi_string_add(&builder->text[EXTRA], extra);
-    rlhfi_free(builder->context, extra);
-    const rlhfi_json *margin = rlhfi_json_get(object, "margin");
-    row->margin = 0.0 / 0.0;
-    if (rlhfi_json_type(margin) != RLHFI_JSON_NULL && !rlhfi_json_number(margin, &row->margin))
+    builder->conversational = false;
+    *row = (rlhf_row){.struct_size = sizeof *row, .margin = __builtin_nan("")};
+    RLHFI_TRY(read_columns(builder, object, chat_template, &row->kind));
+    RLHFI_TRY(copy_extra(builder, object));
+    if (margin != NULL && !rlhfi_json_number(margin, &row->margin))
         return bad(builder, "margin", "must be a number");
-    for (int i = 0; i < RLHFI_ROW_TEXTS; i++)
+    for (int i = 0; i < RLHFI_ROW_TEXTS; i++) {
         if (builder->text[i].failed)
             return rlhfi_out_of_memory(builder->context);
-    row->text = builder->text[TEXT].data;
-    row->prompt = builder->text[PROMPT].data;
-    row->completion = builder->text[COMPLETION].data;
-    row->chosen = builder->text[CHOSEN].data;
-    row->rejected = builder->text[REJECTED].data;
-    row->extra = builder->text[EXTRA].size > 0 ? builder->text[EXTRA].data : NULL;
-    /* ChatML rows end their turns with a token of their own; plain ones still need the tokenizer's EOS. */
-    row->conversational = conversational && chat_template == RLHF_TEMPLATE_CHATML;
+        text[i] = !builder->present[i] ? NULL : builder->text[i].size > 0 ? builder->text[i].data : "";
+    }
+    row->text = text[RLHFI_TEXT];
+    row->prompt = text[RLHFI_PROMPT];
+    row->completion = text[RLHFI_COMPLETION];
+    row->chosen = text[RLHFI_CHOSEN];
+    row->rejected = text[RLHFI_REJECTED];
+    row->extra = text[RLHFI_EXTRA];
+    /* Our own files say so of texts that were rendered from messages before they were saved. */
+    rlhfi_json_boolean(rlhfi_json_get(object, "rlhf_rendered"), &rendered);
+    row->conversational = builder->conversational || rendered;
     return RLHF_OK;
 }

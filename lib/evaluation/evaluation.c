@@ -101,7 +101,7 @@ done:
 
 /* Of N samples, those of proxy score below sample i are L, those equal to it (itself included) T. A draw of n without
  * repetition has its best inside the tied block with probability (C(L+T,n) - C(L,n)) / C(N,n); every member of the
- * block gets an equal share of it. That is WebGPT's estimator with ties averaged, without sorting and without memory. */
+ * block gets an equal share of it. That is WebGPT's estimator, ties averaged, without sorting and without memory. */
 static void count_below(const double *proxy, int64_t samples, int64_t i, int64_t *below, int64_t *tied)
 {
     *below = *tied = 0;

@@ -148,7 +148,7 @@ static rlhf_status take_scalar(struct builder *builder, const yaml_event_t *even
 {
     const char *text = (const char *)event->data.scalar.value;
     size_t bytes = event->data.scalar.length;
-    rlhfi_yaml *node;
+    rlhfi_yaml *node = NULL;
 
     if (event->data.scalar.anchor != NULL)
         return fail_at(builder, event->start_mark, RLHF_E_UNSUPPORTED, "anchors (&name) are not supported");

@@ -284,16 +284,12 @@ void rlhf_rollout_release(rlhf_rollout **rollout)
 
 rlhf_status rlhf_rollout_get(const rlhf_rollout *rollout, rlhf_rollout_view *view)
 {
-    uint32_t size;
-
     if (rollout == NULL)
         return RLHF_E_INVAL;
     RLHFI_REQUIRE(rollout->context, view != NULL);
     RLHFI_REQUIRE(rollout->context, view->struct_size >= sizeof *view);
-    size = view->struct_size;
-    memset(view, 0, size);
     *view = (rlhf_rollout_view){
-        .struct_size = size,
+        .struct_size = view->struct_size,
         .samples_per_prompt = rollout->samples_per_prompt,
         .rows = rollout->rows,
         .offset = rollout->offset,

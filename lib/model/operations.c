@@ -3,7 +3,7 @@
 #include "model/internal.h"
 
 /* Tokens that scoring takes through the trunk at once, unless one row alone is longer. */
-enum { SLICE_TOKENS = 4096 };
+enum { SLICE_TOKENS = 2048 };
 
 /* What is read off the trunk: for every wanted item the row of hidden and, for tokens, the id that comes next. */
 struct plan {

@@ -21,8 +21,6 @@ rlhf_status rlhfi_components_parse(rlhf_context *context, const rlhfi_json *node
 /* An optional boolean: fallback if missing or null, FORMAT if something else. */
 rlhf_status rlhfi_json_flag(rlhf_context *context, const rlhfi_json *object, const char *key, bool fallback, bool *out);
 
-rlhf_status rlhfi_ids_push(rlhf_context *context, rlhfi_ids *ids, const int32_t *values, size_t count);
-
 /* ---- vocabulary ------------------------------------------------------------------------------------------------ */
 
 enum {

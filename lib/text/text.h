@@ -13,6 +13,7 @@ typedef struct rlhfi_ids {
     int32_t *data;
     size_t count, capacity;
 } rlhfi_ids;
+rlhf_status rlhfi_ids_push(rlhf_context *context, rlhfi_ids *ids, const int32_t *values, size_t count);
 /* Appends the ids of text to *ids (grown with the context's allocator; free data with rlhfi_free). */
 rlhf_status rlhfi_tokenizer_encode_append(const rlhf_tokenizer *tokenizer, const char *text, size_t bytes,
                                           uint32_t flags, rlhfi_ids *ids);

@@ -1,5 +1,5 @@
-/* Which rows make an optimizer step, and batches of them: views into the trainer's arena, so that a step allocates nothing
- * once the first has made room. */
+/* Which rows make an optimizer step, and batches of them: views into the trainer's arena, so that a step allocates
+ * nothing once the first has made room. */
 #include "training/training.h"
 
 #include <math.h>
@@ -26,8 +26,12 @@ rlhf_status rlhfi_view_from_sequences(rlhfi_arena *arena, const rlhfi_sequence *
     for (int64_t i = 0; i < count; i++)
         if (sequences[i]->length > 0)
             memcpy(tokens + offset[i], sequences[i]->tokens, (size_t)sequences[i]->length * sizeof *tokens);
-    *view = (rlhf_batch_view){.struct_size = sizeof *view, .rows = count, .offset = offset, .tokens = tokens,
-                              .prompt_length = prompt_length, .response_offset = response_offset};
+    *view = (rlhf_batch_view){.struct_size = sizeof *view,
+                              .rows = count,
+                              .offset = offset,
+                              .tokens = tokens,
+                              .prompt_length = prompt_length,
+                              .response_offset = response_offset};
     return RLHF_OK;
 }
 

@@ -1,5 +1,5 @@
-/* Checkpoints: checkpoints/step-N is written beside its place and renamed when all of it is there. manifest.json, the last
- * file, holds the hashes of the others; a checkpoint without it, or with another byte somewhere, is none. */
+/* Checkpoints: checkpoints/step-N is written beside its place and renamed when all of it is there. manifest.json, the
+ * last file, holds the hashes of the others; a checkpoint without it, or with another byte somewhere, is none. */
 #include "training/training.h"
 
 #include <stdlib.h>
@@ -322,7 +322,8 @@ rlhf_status rlhfi_checkpoint_find(rlhfi_trainer *trainer, char **out)
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 /* Copies "name" of the checkpoint's inputs; INVAL if this run's, where it is known, is another. */
-static rlhf_status same_input(rlhfi_trainer *trainer, const rlhfi_json *inputs, const char *name, bool compare, char hex[65])
+static rlhf_status same_input(rlhfi_trainer *trainer, const rlhfi_json *inputs, const char *name, bool compare,
+                              char hex[65])
 {
     size_t bytes = 0;
     const char *then = rlhfi_json_text(rlhfi_json_get(inputs, name), &bytes);

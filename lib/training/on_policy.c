@@ -1,6 +1,6 @@
 /* Policy gradients on the policy's own samples: REINFORCE, pairwise contrast and PPO are one loop with different
- * objectives. Log-probabilities of sampling are those of training bit for bit, so they are never computed again, and the
- * first ratio of new to old is exactly 1. */
+ * objectives. Log-probabilities of sampling are those of training bit for bit, so they are never computed again, and
+ * the first ratio of new to old is exactly 1. */
 #include "training/training.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ typedef struct iteration {
     const int64_t *order;                      /* [epochs][rows] given order of updates; NULL: shuffled */
     double kl_coef;                            /* as used; NaN if the reward has none */
 
-    int64_t updates, tokens_seen;              /* over all updates */
+    int64_t updates, tokens_seen; /* over all updates */
     double policy_loss, value_loss, norm, rate;
     double entropy, squares, clipped, value_clipped, ratio, ratio_squares; /* sums over tokens */
 } iteration;
@@ -82,8 +82,8 @@ static rlhf_status plan(rlhfi_trainer *trainer)
     RLHFI_TRY(check_divisible(trainer, "the completions of an iteration (batch size, accumulation, mini-batches)",
                               (int64_t)rows));
     if (keeps_groups(trainer))
-        RLHFI_TRY(check_divisible(trainer, "per_device_train_batch_size",
-                                  setting(trainer, "per_device_train_batch_size")));
+        RLHFI_TRY(
+            check_divisible(trainer, "per_device_train_batch_size", setting(trainer, "per_device_train_batch_size")));
     if (episodes == 0)
         episodes = rlhfi_recipe_number(trainer->recipe, "num_train_epochs") * (double)trainer->examples->rows *
                    (double)setting(trainer, "num_generations");
@@ -95,12 +95,14 @@ static rlhf_status plan(rlhfi_trainer *trainer)
 static rlhf_status prepare(rlhfi_trainer *trainer)
 {
     if (trainer->method == RLHFI_PAIRWISE && setting(trainer, "num_generations") % 2 != 0)
-        return rlhfi_fail(trainer->context, RLHF_E_INVAL, "num_generations: %lld is odd, completions are compared in pairs",
+        return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+                          "num_generations: %lld is odd, completions are compared in pairs",
                           (long long)setting(trainer, "num_generations"));
     RLHFI_TRY(rlhfi_prepare_prompts(trainer));
     RLHFI_TRY(plan(trainer));
     RLHFI_TRY(rlhfi_setup_role(trainer, "policy", trainer->policy->model));
-    return trainer->value_model != NULL ? rlhfi_setup_role(trainer, "value_model", trainer->value_model->model) : RLHF_OK;
+    return trainer->value_model != NULL ? rlhfi_setup_role(trainer, "value_model", trainer->value_model->model)
+                                        : RLHF_OK;
 }
 
 /* ---- rewards and advantages -------------------------------------------------------------------------------------- */
@@ -108,9 +110,13 @@ static rlhf_status prepare(rlhfi_trainer *trainer)
 static rlhf_status shape_rewards(iteration *self)
 {
     const rlhfi_samples *samples = &self->samples;
-    rlhf_reward_input in = {.struct_size = sizeof in, .rows = samples->rows, .offset = samples->view.response_offset,
-                            .score = samples->score, .log_prob = samples->log_prob,
-                            .log_prob_ref = samples->log_prob_ref, .terminated = samples->terminated};
+    rlhf_reward_input in = {.struct_size = sizeof in,
+                            .rows = samples->rows,
+                            .offset = samples->view.response_offset,
+                            .score = samples->score,
+                            .log_prob = samples->log_prob,
+                            .log_prob_ref = samples->log_prob_ref,
+                            .terminated = samples->terminated};
     rlhf_reward_output out = {.struct_size = sizeof out};
 
     out.reward = self->reward = rlhfi_doubles(self->trainer, samples->tokens);
@@ -122,8 +128,11 @@ static rlhf_status shape_rewards(iteration *self)
 static rlhf_status make_advantages(iteration *self)
 {
     const rlhfi_samples *samples = &self->samples;
-    rlhf_advantage_input in = {.struct_size = sizeof in, .samples_per_prompt = samples->samples_per_prompt,
-                               .rows = samples->rows, .offset = samples->view.response_offset, .reward = self->reward,
+    rlhf_advantage_input in = {.struct_size = sizeof in,
+                               .samples_per_prompt = samples->samples_per_prompt,
+                               .rows = samples->rows,
+                               .offset = samples->view.response_offset,
+                               .reward = self->reward,
                                .value = samples->value};
     rlhf_advantage_output out = {.struct_size = sizeof out};
 
@@ -135,8 +144,8 @@ static rlhf_status make_advantages(iteration *self)
     return rlhf_objective_advantage(self->trainer->advantage, &in, &out);
 }
 
-/* Pairs that hold the reference in the loss take the score without KL, but with the rules of the reward for clipping and
- * missing ends: that is what the reward sums up to when its kl_coef is 0. */
+/* Pairs that hold the reference in the loss take the score without KL, but with the rules of the reward for clipping
+ * and missing ends: that is what the reward sums up to when its kl_coef is 0. */
 static rlhf_status choose_loss_scores(iteration *self)
 {
     const rlhfi_samples *samples = &self->samples;
@@ -201,15 +210,18 @@ static rlhf_status policy_loss(void *user_data, const rlhfi_train_arrays *arrays
     uint32_t need = rlhf_objective_need(trainer->loss);
     rlhf_policy_loss_input in = {.struct_size = sizeof in,
                                  .samples_per_prompt = all->grouped ? all->samples.samples_per_prompt : 1,
-                                 .rows = self->view.rows, .offset = self->view.response_offset,
+                                 .rows = self->view.rows,
+                                 .offset = self->view.response_offset,
                                  .log_prob = widen(self, arrays->log_prob),
                                  .log_prob_old = gather(self, all->samples.log_prob),
                                  .advantage = gather(self, all->advantage),
-                                 .denominator = self->denominator, .denominator_rows = self->denominator_rows};
+                                 .denominator = self->denominator,
+                                 .denominator_rows = self->denominator_rows};
     rlhf_policy_loss_output out = {.struct_size = sizeof out, .d_log_prob = rlhfi_doubles(trainer, self->tokens)};
     double *score = rlhfi_doubles(trainer, self->view.rows);
 
-    if (in.log_prob == NULL || in.log_prob_old == NULL || in.advantage == NULL || out.d_log_prob == NULL || score == NULL)
+    if (in.log_prob == NULL || in.log_prob_old == NULL || in.advantage == NULL || out.d_log_prob == NULL ||
+        score == NULL)
         return RLHF_E_NOMEM;
     for (int64_t r = 0; r < self->view.rows; r++)
         score[r] = all->loss_score[self->row[r]];
@@ -239,9 +251,12 @@ static rlhf_status value_loss(void *user_data, int64_t count, const float *raw, 
     iteration *all = self->iteration;
     const rlhfi_model *model = all->trainer->value_model->model;
     double *value = widen(self, raw);
-    rlhf_value_loss_input in = {.struct_size = sizeof in, .count = count, .value = value,
+    rlhf_value_loss_input in = {.struct_size = sizeof in,
+                                .count = count,
+                                .value = value,
                                 .value_old = gather(self, all->samples.value),
-                                .value_target = gather(self, all->value_target), .denominator = self->denominator};
+                                .value_target = gather(self, all->value_target),
+                                .denominator = self->denominator};
     rlhf_value_loss_output out = {.struct_size = sizeof out, .d_value = rlhfi_doubles(all->trainer, count)};
 
     if (value == NULL || in.value_old == NULL || in.value_target == NULL || out.d_value == NULL)
@@ -275,8 +290,8 @@ static rlhf_status train_micro_batch(iteration *self, const int64_t *row, int64_
     }
     RLHFI_TRY(rlhfi_view_from_sequences(self->trainer->arena, pointer, count, &micro.view));
     micro.tokens = micro.view.response_offset[count];
-    RLHFI_TRY(rlhfi_model_train(self->trainer->policy->model, &micro.view, rlhfi_inverse_temperature(self->trainer), true,
-                                false, false, policy_loss, &micro));
+    RLHFI_TRY(rlhfi_model_train(self->trainer->policy->model, &micro.view, rlhfi_inverse_temperature(self->trainer),
+                                true, false, false, policy_loss, &micro));
     if (self->trainer->value_model != NULL)
         RLHFI_TRY(rlhfi_model_train_scalars(self->trainer->value_model->model, &micro.view, true, value_loss, &micro));
     *policy += micro.policy_loss;
@@ -297,8 +312,8 @@ static rlhf_status update(iteration *self, const int64_t *row, int64_t count)
     for (int64_t r = 0; r < count; r++)
         tokens += (double)(offset[row[r] + 1] - offset[row[r]]);
     for (int64_t from = 0; from < count; from += micro)
-        RLHFI_TRY(train_micro_batch(self, row + from, count - from < micro ? count - from : micro, tokens, (double)count,
-                                    &policy, &value));
+        RLHFI_TRY(train_micro_batch(self, row + from, count - from < micro ? count - from : micro, tokens,
+                                    (double)count, &policy, &value));
     RLHFI_TRY(rlhfi_optimizer_step_joint(trainer->state.role[0].optimizer,
                                          trainer->state.roles > 1 ? trainer->state.role[1].optimizer : NULL, &norm,
                                          &rate));
@@ -434,8 +449,8 @@ static rlhf_status learn(iteration *self)
     RLHFI_TRY(choose_loss_scores(self));
     RLHFI_TRY(train(self));
     if (self->samples.log_prob_ref != NULL)
-        RLHFI_TRY(rlhfi_objective_observe_kl(trainer->reward, rlhfi_sum_of_differences(&self->samples) / (double)rows,
-                                             rows));
+        RLHFI_TRY(
+            rlhfi_objective_observe_kl(trainer->reward, rlhfi_sum_of_differences(&self->samples) / (double)rows, rows));
     return RLHF_OK;
 }
 

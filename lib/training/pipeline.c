@@ -25,7 +25,8 @@ static bool plain_name(const char *name)
     return true;
 }
 
-/* "stage:NAME" to DIRECTORY/NAME/model; other values stay. *out is always a fresh copy. */
+/* "stage:NAME" to DIRECTORY/NAME/model, of an earlier stage of this file or one that another pipeline finished there;
+ * other values stay. *out is a fresh copy. */
 static rlhf_status resolve(rlhf_pipeline *pipeline, int64_t before, const char *directory, const char *value,
                            char **out)
 {
@@ -34,15 +35,21 @@ static rlhf_status resolve(rlhf_pipeline *pipeline, int64_t before, const char *
         *out = rlhfi_strdup(context, value);
         return *out != NULL ? RLHF_OK : RLHF_E_NOMEM;
     }
-    for (int64_t i = 0; i < before; i++) {
-        if (strcmp(pipeline->stages[i].name, value + 6) != 0)
-            continue;
-        char *run = rlhfi_path_join(context, directory, value + 6);
-        *out = run != NULL ? rlhfi_path_join(context, run, "model") : NULL;
-        rlhfi_free(context, run);
-        return *out != NULL ? RLHF_OK : RLHF_E_NOMEM;
-    }
-    return rlhfi_fail(context, RLHF_E_INVAL, "\"%.80s\" names no earlier stage", value);
+    const char *name = value + 6;
+    bool earlier = false;
+    for (int64_t i = 0; i < before; i++)
+        earlier = earlier || strcmp(pipeline->stages[i].name, name) == 0;
+    char *run = plain_name(name) ? rlhfi_path_join(context, directory, name) : NULL;
+    *out = run != NULL ? rlhfi_path_join(context, run, "model") : NULL;
+    rlhfi_free(context, run);
+    if (plain_name(name) && *out == NULL)
+        return RLHF_E_NOMEM;
+    if (earlier || (*out != NULL && rlhfi_path_is_directory(*out)))
+        return RLHF_OK;
+    rlhfi_free(context, *out);
+    *out = NULL;
+    return rlhfi_fail(context, RLHF_E_INVAL, "\"%.80s\" names no earlier stage, and no finished one in %s", value,
+                      directory);
 }
 
 static rlhf_status read_stage(rlhf_pipeline *pipeline, const rlhfi_yaml *node, int64_t index, const char *directory,

@@ -1,5 +1,5 @@
-/* RAFT (2304.06767): sample several completions per prompt, keep the best, train on them as if they were demonstrations,
- * repeat. Selection by lot is the control that tells the reward's share from that of more training. */
+/* RAFT (2304.06767): sample several completions per prompt, keep the best, train on them as if they were
+ * demonstrations, repeat. Selection by lot is the control that tells the reward's share from that of more training. */
 #include "training/training.h"
 
 #include <math.h>
@@ -30,7 +30,8 @@ static int64_t kept_rows(const rlhfi_trainer *trainer)
 
 static rlhf_status prepare(rlhfi_trainer *trainer)
 {
-    int64_t per_update = setting(trainer, "per_device_train_batch_size") * setting(trainer, "gradient_accumulation_steps");
+    int64_t per_update =
+        setting(trainer, "per_device_train_batch_size") * setting(trainer, "gradient_accumulation_steps");
     int64_t most = setting(trainer, "max_steps");
 
     RLHFI_TRY(rlhfi_prepare_prompts(trainer));
@@ -160,10 +161,10 @@ static rlhf_status train(rlhfi_trainer *trainer, const rlhfi_samples *samples, c
     if (sequence == NULL || pointer == NULL || order == NULL)
         return RLHF_E_NOMEM;
     for (int64_t i = 0; i < count; i++)
-        sequence[i] = (rlhfi_sequence){
-            .tokens = (int32_t *)samples->view.tokens + samples->view.offset[row[i]],
-            .length = (int32_t)(samples->view.offset[row[i] + 1] - samples->view.offset[row[i]]),
-            .prompt_length = samples->view.prompt_length[row[i]]};
+        sequence[i] =
+            (rlhfi_sequence){.tokens = (int32_t *)samples->view.tokens + samples->view.offset[row[i]],
+                             .length = (int32_t)(samples->view.offset[row[i] + 1] - samples->view.offset[row[i]]),
+                             .prompt_length = samples->view.prompt_length[row[i]]};
     for (int64_t epoch = 0; epoch < epochs; epoch++) {
         rlhfi_permutation((uint64_t)setting(trainer, "seed"), RLHFI_RANDOM_MINIBATCH,
                           (uint32_t)(trainer->state.step * (uint64_t)epochs + (uint64_t)epoch), order, (uint64_t)count);
@@ -184,7 +185,7 @@ static rlhf_status step(rlhfi_trainer *trainer)
     rlhf_status status;
 
     RLHFI_TRY(rlhfi_draw_samples(trainer, setting(trainer, "prompts_per_iteration"),
-                           (int32_t)setting(trainer, "num_generations"), false, &samples));
+                                 (int32_t)setting(trainer, "num_generations"), false, &samples));
     rlhfi_meter_samples(trainer, &samples);
     if (samples.rows == 0)
         return RLHF_OK;

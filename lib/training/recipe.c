@@ -1,18 +1,18 @@
-/* Recipe: a method and the value of each of its keys. Numbers are kept as numbers, so that a recipe has one text however
- * it was written. */
+/* Recipe: a method and the value of each of its keys. Numbers are kept as numbers, so that a recipe has one text
+ * however it was written. */
 #include "training/training.h"
 
 #include <math.h>
 
 typedef struct value {
-    double number;   /* numbers; integers, booleans and indices of choices too: all below 2^53 */
-    char *text;      /* text keys */
+    double number; /* numbers; integers, booleans and indices of choices too: all below 2^53 */
+    char *text;    /* text keys */
 } value;
 
 struct rlhf_recipe {
     rlhf_context *context;
     enum rlhfi_method method;
-    value *values;   /* [rlhfi_key_rows], those of other methods unused */
+    value *values; /* [rlhfi_key_rows], those of other methods unused */
 };
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */

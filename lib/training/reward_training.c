@@ -1,6 +1,6 @@
 /* Reward model training: pairs of answers, chosen rows first, then rejected ones, through the model in one batch. Each
- * micro-batch is a mean of its own and the step is the mean of those, as TRL does it: the last, shorter micro-batch of an
- * epoch weighs as much as a full one. */
+ * micro-batch is a mean of its own and the step is the mean of those, as TRL does it: the last, shorter micro-batch of
+ * an epoch weighs as much as a full one. */
 #include "training/training.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 typedef struct pairs {
     rlhfi_trainer *trainer;
     int64_t count;
-    const double *margin;   /* NULL: none */
+    const double *margin; /* NULL: none */
     double denominator;
     double loss;
 } pairs;
@@ -25,7 +25,8 @@ static rlhf_status make_examples(rlhfi_trainer *trainer, const rlhf_dataset *dat
     if ((*out)->rows == 0)
         return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: no row is left to train on", what);
     if ((*out)->kind != RLHF_ROW_PREFERENCE)
-        return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: a reward model needs rows with chosen and rejected", what);
+        return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: a reward model needs rows with chosen and rejected",
+                          what);
     return RLHF_OK;
 }
 
@@ -78,8 +79,8 @@ static rlhf_status score_loss(pairs *self, const float *score, float *d_score)
 {
     int64_t count = self->count;
     double *chosen = rlhfi_doubles(self->trainer, 2 * count), *d_chosen = rlhfi_doubles(self->trainer, 2 * count);
-    rlhf_pair_loss_input in = {.struct_size = sizeof in, .pairs = count, .margin = self->margin,
-                               .denominator = self->denominator};
+    rlhf_pair_loss_input in = {
+        .struct_size = sizeof in, .pairs = count, .margin = self->margin, .denominator = self->denominator};
     rlhf_pair_loss_output out = {.struct_size = sizeof out};
 
     if (chosen == NULL || d_chosen == NULL)

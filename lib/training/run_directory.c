@@ -1,5 +1,5 @@
-/* A run's directory: config.yaml, metrics.jsonl, checkpoints/, and at the end model/ and receipt.json. Nothing in it tells
- * the time or the machine: a run that was killed and resumed leaves the same bytes as one that was not. */
+/* A run's directory: config.yaml, metrics.jsonl, checkpoints/, and at the end model/ and receipt.json. Nothing in it
+ * tells the time or the machine: a run that was killed and resumed leaves the same bytes as one that was not. */
 #include "training/training.h"
 
 /* What a run may leave; clearing an old run removes these and nothing else. */
@@ -102,13 +102,30 @@ rlhf_status rlhfi_run_start(rlhfi_trainer *trainer)
     return status;
 }
 
+/* A log that lost its end (the disk was full, or the lights went out) goes on from what is left. */
+static rlhf_status cut_log(rlhfi_trainer *trainer, const char *path)
+{
+    rlhfi_file *file;
+    uint64_t size = 0;
+
+    if (rlhfi_path_exists(path)) {
+        RLHFI_TRY(rlhfi_file_open(&file, trainer->context, path));
+        size = rlhfi_file_size(file);
+        rlhfi_file_close(&file);
+    }
+    if (size < trainer->state.metrics_bytes) {
+        rlhfi_log(trainer->context, RLHF_LOG_WARNING, "%s: %llu bytes of it are missing", path,
+                  (unsigned long long)(trainer->state.metrics_bytes - size));
+        trainer->state.metrics_bytes = size;
+    }
+    return size > 0 ? rlhfi_file_truncate(trainer->context, path, trainer->state.metrics_bytes) : RLHF_OK;
+}
+
 rlhf_status rlhfi_run_continue(rlhfi_trainer *trainer)
 {
     char *metrics = rlhfi_run_path(trainer, "metrics.jsonl");
-    rlhf_status status = metrics != NULL ? RLHF_OK : RLHF_E_NOMEM;
+    rlhf_status status = metrics != NULL ? cut_log(trainer, metrics) : RLHF_E_NOMEM;
 
-    if (status == RLHF_OK && rlhfi_path_exists(metrics))
-        status = rlhfi_file_truncate(trainer->context, metrics, trainer->state.metrics_bytes);
     rlhfi_free(trainer->context, metrics);
     return status == RLHF_OK ? save_config(trainer) : status;
 }
@@ -116,7 +133,8 @@ rlhf_status rlhfi_run_continue(rlhfi_trainer *trainer)
 rlhf_status rlhfi_run_log(rlhfi_trainer *trainer, const rlhfi_string *line)
 {
     char *path = rlhfi_run_path(trainer, "metrics.jsonl");
-    rlhf_status status = path != NULL ? rlhfi_file_append(trainer->context, path, line->data, line->size) : RLHF_E_NOMEM;
+    rlhf_status status =
+        path != NULL ? rlhfi_file_append(trainer->context, path, line->data, line->size) : RLHF_E_NOMEM;
 
     rlhfi_free(trainer->context, path);
     if (status == RLHF_OK)
@@ -169,7 +187,8 @@ static rlhf_status save_receipt(rlhfi_trainer *trainer)
 
     RLHFI_TRY(rlhfi_model_hash(state->role[0].model, hex));
     rlhfi_string_init(&text, trainer->context);
-    rlhfi_string_add_format(&text, "{\n  \"library\": \"librlhf %d.%d.%d\",\n  \"method\": \"%s\",\n  \"seed\": %lld,\n",
+    rlhfi_string_add_format(&text,
+                            "{\n  \"library\": \"librlhf %d.%d.%d\",\n  \"method\": \"%s\",\n  \"seed\": %lld,\n",
                             RLHF_API_MAJOR, RLHF_API_MINOR, RLHF_API_PATCH, rlhfi_method_names[trainer->method],
                             (long long)rlhfi_recipe_integer(trainer->recipe, "seed"));
     rlhfi_string_add_format(&text, "  \"steps\": %llu,\n  \"tokens\": %llu,\n  \"episodes\": %llu,\n  \"inputs\": ",

@@ -16,8 +16,10 @@ static void *piece(rlhfi_trainer *trainer, int64_t count, size_t size)
 
 /* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
-/* The prompts of a dataset as rows of their own, in its order: completions and answers are none of the sampler's business. */
-static rlhf_status prompts_only(rlhfi_trainer *trainer, const rlhf_dataset *dataset, const char *what, rlhf_dataset **out)
+/* The prompts of a dataset as rows of their own, in its order: completions and answers are none of the sampler's
+ * business. */
+static rlhf_status prompts_only(rlhfi_trainer *trainer, const rlhf_dataset *dataset, const char *what,
+                                rlhf_dataset **out)
 {
     rlhf_status status = rlhf_dataset_create(out, trainer->context);
 
@@ -25,7 +27,8 @@ static rlhf_status prompts_only(rlhfi_trainer *trainer, const rlhf_dataset *data
         rlhf_row row = {.struct_size = sizeof row}, prompt = {.struct_size = sizeof prompt, .kind = RLHF_ROW_PROMPT};
         RLHFI_TRY(rlhf_dataset_row(dataset, i, &row));
         if (row.prompt == NULL)
-            return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: row %llu has no prompt", what, (unsigned long long)i);
+            return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: row %llu has no prompt", what,
+                              (unsigned long long)i);
         prompt.prompt = row.prompt;
         prompt.conversational = row.conversational;
         prompt.margin = NAN;
@@ -44,16 +47,17 @@ static rlhf_status build_prompts(rlhfi_trainer *trainer, const rlhf_dataset *dat
     rlhf_status status;
 
     if (response >= positions)
-        return rlhfi_fail(trainer->context, RLHF_E_RANGE, "response_length: %lld, but the model sees %lld tokens with the prompt",
-                          (long long)response, (long long)positions);
+        return rlhfi_fail(trainer->context, RLHF_E_RANGE,
+                          "response_length: %lld, but the model sees %lld tokens with the prompt", (long long)response,
+                          (long long)positions);
     RLHFI_GOTO(prompts_only(trainer, dataset, what, &prompts));
     RLHFI_GOTO(rlhfi_examples_build(out, trainer->tokenizer, prompts, &options));
     if ((*out)->rows == 0)
         status = rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: no prompt leaves room for %lld tokens", what,
                             (long long)response);
     else if ((*out)->dropped > 0)
-        rlhfi_log(trainer->context, RLHF_LOG_WARNING, "%s: %llu prompts are left out: too long for response_length", what,
-                  (unsigned long long)(*out)->dropped);
+        rlhfi_log(trainer->context, RLHF_LOG_WARNING, "%s: %llu prompts are left out: too long for response_length",
+                  what, (unsigned long long)(*out)->dropped);
 done:
     rlhf_dataset_release(&prompts);
     return status;
@@ -70,13 +74,14 @@ rlhf_status rlhfi_prepare_prompts(rlhfi_trainer *trainer)
 typedef struct prompts {
     int64_t count;
     const rlhfi_sequence **sequence;
-    const char **text, **extra;  /* borrowed from the dataset */
+    const char **text, **extra; /* borrowed from the dataset */
 } prompts;
 
 static rlhf_status take_prompts(rlhfi_trainer *trainer, const rlhfi_examples *examples, const rlhf_dataset *dataset,
                                 const uint64_t *row, int64_t count, prompts *out)
 {
-    *out = (prompts){.count = count, .sequence = piece(trainer, count, sizeof *out->sequence),
+    *out = (prompts){.count = count,
+                     .sequence = piece(trainer, count, sizeof *out->sequence),
                      .text = piece(trainer, count, sizeof *out->text),
                      .extra = piece(trainer, count, sizeof *out->extra)};
     if (out->sequence == NULL || out->text == NULL || out->extra == NULL)
@@ -183,8 +188,8 @@ static rlhf_status ask_reference(rlhfi_trainer *trainer, rlhfi_samples *samples)
     stats.log_prob = piece(trainer, samples->tokens, sizeof *stats.log_prob);
     if (samples->log_prob_ref == NULL || stats.log_prob == NULL)
         return RLHF_E_NOMEM;
-    RLHFI_TRY(rlhfi_model_log_probs(trainer->reference->model, &samples->view, rlhfi_inverse_temperature(trainer),
-                                    &stats));
+    RLHFI_TRY(
+        rlhfi_model_log_probs(trainer->reference->model, &samples->view, rlhfi_inverse_temperature(trainer), &stats));
     for (int64_t i = 0; i < samples->tokens; i++)
         samples->log_prob_ref[i] = stats.log_prob[i];
     rlhfi_arena_rewind(trainer->arena, mark);
@@ -225,7 +230,8 @@ static rlhf_status score_and_pack(rlhfi_trainer *trainer, const prompts *from, c
         return RLHF_E_NOMEM;
     RLHFI_TRY(rlhfi_score_rollout(trainer->scorer, trainer->tokenizer, rollout, from->text, from->extra, score));
     if (gold != NULL)
-        RLHFI_TRY(rlhfi_score_rollout(trainer->gold_scorer, trainer->tokenizer, rollout, from->text, from->extra, gold));
+        RLHFI_TRY(
+            rlhfi_score_rollout(trainer->gold_scorer, trainer->tokenizer, rollout, from->text, from->extra, gold));
     *out = (rlhfi_samples){.sampled = view.rows, .groups = from->count, .all_tokens = view.offset[view.rows]};
     out->rows = scorable(score, view.rows, view.samples_per_prompt, keep_groups, keep);
     out->samples_per_prompt = out->rows == view.rows || keep_groups ? view.samples_per_prompt : 1;
@@ -249,8 +255,8 @@ done:
     return status;
 }
 
-rlhf_status rlhfi_draw_samples(rlhfi_trainer *trainer, int64_t prompt_count, int32_t samples_per_prompt, bool keep_groups,
-                         rlhfi_samples *out)
+rlhf_status rlhfi_draw_samples(rlhfi_trainer *trainer, int64_t prompt_count, int32_t samples_per_prompt,
+                               bool keep_groups, rlhfi_samples *out)
 {
     rlhfi_state *state = &trainer->state;
     uint64_t *row = piece(trainer, prompt_count, sizeof *row), got;
@@ -273,8 +279,8 @@ rlhf_status rlhfi_draw_samples(rlhfi_trainer *trainer, int64_t prompt_count, int
 
 /* ---- meters ------------------------------------------------------------------------------------------------------ */
 
-/* Mean over prompts of the deviation among a prompt's scores, and the share of prompts where there is none. A prompt with
- * one completion says nothing; if all are so, the deviation is that of the whole. */
+/* Mean over prompts of the deviation among a prompt's scores, and the share of prompts where there is none. A prompt
+ * with one completion says nothing; if all are so, the deviation is that of the whole. */
 static double group_deviation(const rlhfi_samples *samples, double *without)
 {
     double sum = 0, zero = 0;
@@ -323,7 +329,8 @@ static void meter_lengths(rlhfi_meters *meters, const rlhfi_samples *samples)
     rlhfi_meter_mean(meters, "completions/mean_length", all.sum / (double)all.count);
     rlhfi_meter_mean(meters, "completions/min_length", all.least);
     rlhfi_meter_mean(meters, "completions/max_length", all.greatest);
-    rlhfi_meter_mean(meters, "completions/mean_terminated_length", ended.count > 0 ? ended.sum / (double)ended.count : 0);
+    rlhfi_meter_mean(meters, "completions/mean_terminated_length",
+                     ended.count > 0 ? ended.sum / (double)ended.count : 0);
     rlhfi_meter_mean(meters, "completions/min_terminated_length", ended.least);
     rlhfi_meter_mean(meters, "completions/max_terminated_length", ended.greatest);
     rlhfi_meter_mean(meters, "completions/clipped_ratio", 1 - (double)ended.count / (double)all.count);

@@ -1,5 +1,5 @@
-/* What a run needs and was not given: models, tokenizer and datasets from the recipe's paths, objectives with the recipe's
- * numbers, optimizers. Nothing is written here. */
+/* What a run needs and was not given: models, tokenizer and datasets from the recipe's paths, objectives with the
+ * recipe's numbers, optimizers. Nothing is written here. */
 #include "training/training.h"
 
 #include <math.h>
@@ -66,7 +66,8 @@ static rlhf_status head_on(rlhfi_trainer *trainer, const rlhf_policy *trunk)
                                          (uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"));
 }
 
-/* The reward model that trains: given, on a trunk that was given, or from the path, with the head there or a new one. */
+/* The reward model that trains: given, on a trunk that was given, or from the path, with the head there or a new one.
+ */
 static rlhf_status setup_trained_reward_model(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
     const char *path = rlhfi_recipe_text(trainer->recipe, "model_name_or_path");
@@ -168,9 +169,9 @@ rlhf_status rlhfi_setup_role(rlhfi_trainer *trainer, const char *name, rlhfi_mod
     options.max_grad_norm = rlhfi_recipe_number(recipe, "max_grad_norm");
     options.total_steps = trainer->planned_updates;
     options.min_lr_rate = rlhfi_recipe_number(recipe, "min_lr_rate");
-    options.warmup_steps = warmup > 0 ? (uint64_t)warmup
-                                      : (uint64_t)ceil(rlhfi_recipe_number(recipe, "warmup_ratio") *
-                                                       (double)trainer->planned_updates);
+    options.warmup_steps =
+        warmup > 0 ? (uint64_t)warmup
+                   : (uint64_t)ceil(rlhfi_recipe_number(recipe, "warmup_ratio") * (double)trainer->planned_updates);
     role->name = name;
     role->model = model;
     RLHFI_TRY(rlhfi_optimizer_create(&role->optimizer, model, &options));
@@ -251,7 +252,8 @@ bool rlhfi_loss_holds_reference(const rlhfi_trainer *trainer)
            (rlhf_objective_need(trainer->loss) & RLHF_NEED_REFERENCE) != 0;
 }
 
-/* The leash of pairs has one strength, beta. It hangs in the loss where the form has a place for it, else in the reward. */
+/* The leash of pairs has one strength, beta. It hangs in the loss where the form has a place for it, else in the
+ * reward. */
 static rlhf_status set_pair_leash(rlhfi_trainer *trainer, rlhf_objective *objective, const char *name)
 {
     double beta = rlhfi_recipe_number(trainer->recipe, "beta");
@@ -268,12 +270,14 @@ static rlhf_status make_builtin(rlhfi_trainer *trainer, const char *name, rlhf_o
     RLHFI_TRY(rlhf_objective_builtin(out, trainer->context, name));
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
         if (strcmp(routes[i].objective, name) == 0 && rlhfi_recipe_has(trainer->recipe, routes[i].recipe_key))
-            RLHFI_TRY(rlhf_objective_set(*out, routes[i].objective_key,
-                                         rlhfi_recipe_number(trainer->recipe, routes[i].recipe_key) + routes[i].offset));
+            RLHFI_TRY(
+                rlhf_objective_set(*out, routes[i].objective_key,
+                                   rlhfi_recipe_number(trainer->recipe, routes[i].recipe_key) + routes[i].offset));
     return trainer->method == RLHFI_PAIRWISE ? set_pair_leash(trainer, *out, name) : RLHF_OK;
 }
 
-/* Fills one slot: what was given for it, else the loss if that is the user's and has the piece too, else the built-in. */
+/* Fills one slot: what was given for it, else the loss if that is the user's and has the piece too, else the built-in.
+ */
 static rlhf_status fill(rlhfi_trainer *trainer, rlhf_objective **slot, rlhf_objective *given, const char *piece,
                         const char *name)
 {
@@ -297,7 +301,8 @@ static rlhf_status fill(rlhfi_trainer *trainer, rlhf_objective **slot, rlhf_obje
 
 rlhf_status rlhfi_setup_objectives(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
-    static const char *const loss[RLHFI_METHODS] = {"sft", "sft", "bradley_terry", "sft", "reinforce", "pairwise", "ppo"};
+    static const char *const loss[RLHFI_METHODS] = {"sft",      "sft", "bradley_terry", "sft", "reinforce",
+                                                    "pairwise", "ppo"};
     enum rlhfi_method method = trainer->method;
     bool policy_gradient = method == RLHFI_REINFORCE || method == RLHFI_PAIRWISE || method == RLHFI_PPO;
     const char *piece = method == RLHFI_REWARD ? "pair_loss" : policy_gradient ? "policy_loss" : "token_loss";
@@ -315,7 +320,8 @@ rlhf_status rlhfi_setup_objectives(rlhfi_trainer *trainer, const rlhf_trainer_op
         return fill(trainer, &trainer->value_loss, NULL, "value_loss", "ppo");
     for (int32_t i = 0; i < trainer->state.objectives; i++)
         if ((rlhf_objective_need(trainer->state.objective[i]) & RLHF_NEED_VALUE) != 0)
-            return rlhfi_fail(trainer->context, RLHF_E_UNSUPPORTED, "objective %s: needs values; only ppo has a value model",
+            return rlhfi_fail(trainer->context, RLHF_E_UNSUPPORTED,
+                              "objective %s: needs values; only ppo has a value model",
                               rlhfi_objective_name(trainer->state.objective[i]));
     return RLHF_OK;
 }

@@ -115,8 +115,8 @@ static rlhf_status find(const reader *from, const char *name, enum rlhfi_dtype d
     if (info == NULL && elements == 0)
         return RLHF_OK;
     if (info == NULL || info->dtype != dtype || info->elements != elements)
-        return rlhfi_fail(from->context, RLHF_E_FORMAT, "%s: %s has %lld elements, this run needs %lld", from->path, name,
-                          info != NULL ? (long long)info->elements : 0, (long long)elements);
+        return rlhfi_fail(from->context, RLHF_E_FORMAT, "%s: %s has %lld elements, this run needs %lld", from->path,
+                          name, info != NULL ? (long long)info->elements : 0, (long long)elements);
     return RLHF_OK;
 }
 

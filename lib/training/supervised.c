@@ -1,5 +1,5 @@
-/* Pretraining and supervised fine-tuning: the same step over rows that are tokenised once at the start. Pretraining counts
- * every token of a document, fine-tuning those of the completion where there is a prompt. */
+/* Pretraining and supervised fine-tuning: the same step over rows that are tokenised once at the start. Pretraining
+ * counts every token of a document, fine-tuning those of the completion where there is a prompt. */
 #include "training/training.h"
 
 enum { COMPLETION_AUTO, COMPLETION_ONLY, COMPLETION_AND_PROMPT };
@@ -16,7 +16,8 @@ static rlhf_status make_examples(rlhfi_trainer *trainer, const rlhf_dataset *dat
 {
     int64_t positions = trainer->policy->model->architecture.positions;
     int64_t length = rlhfi_recipe_integer(trainer->recipe, "max_length");
-    rlhfi_examples_options options = {.tokenize_flags = RLHF_TOKENIZE_EOS, .truncation = RLHFI_TRUNCATE_KEEP_START,
+    rlhfi_examples_options options = {.tokenize_flags = RLHF_TOKENIZE_EOS,
+                                      .truncation = RLHFI_TRUNCATE_KEEP_START,
                                       .split_long = trainer->method == RLHFI_PRETRAIN};
     int32_t choice = trainer->method == RLHFI_SFT ? rlhfi_recipe_choice(trainer->recipe, "completion_only_loss")
                                                   : COMPLETION_AND_PROMPT;
@@ -25,13 +26,15 @@ static rlhf_status make_examples(rlhfi_trainer *trainer, const rlhf_dataset *dat
     RLHFI_TRY(rlhfi_examples_build(out, trainer->tokenizer, dataset, &options));
     if ((*out)->rows == 0)
         return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: no row is left to train on", what);
-    if ((*out)->kind != RLHF_ROW_TEXT && (trainer->method == RLHFI_PRETRAIN || (*out)->kind != RLHF_ROW_PROMPT_COMPLETION))
+    if ((*out)->kind != RLHF_ROW_TEXT &&
+        (trainer->method == RLHFI_PRETRAIN || (*out)->kind != RLHF_ROW_PROMPT_COMPLETION))
         return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: %s", what,
-                          trainer->method == RLHFI_PRETRAIN ? "pretraining needs rows with text"
-                                                            : "sft needs rows with text, or with prompt and completion");
+                          trainer->method == RLHFI_PRETRAIN
+                              ? "pretraining needs rows with text"
+                              : "sft needs rows with text, or with prompt and completion");
     if ((*out)->kind == RLHF_ROW_TEXT && choice == COMPLETION_ONLY)
-        return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: completion_only_loss is true, but rows have no completion",
-                          what);
+        return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+                          "%s: completion_only_loss is true, but rows have no completion", what);
     if ((*out)->kind == RLHF_ROW_TEXT || choice == COMPLETION_AND_PROMPT)
         count_from_the_second(*out);
     return RLHF_OK;

@@ -1,5 +1,5 @@
-/* One optimizer step of the token loss. However the rows are cut into micro-batches, every token of the step that counts
- * is divided by the same number: the count over all of them. */
+/* One optimizer step of the token loss. However the rows are cut into micro-batches, every token of the step that
+ * counts is divided by the same number: the count over all of them. */
 #include "training/training.h"
 
 typedef struct micro_batch {
@@ -54,10 +54,12 @@ static rlhf_status evaluate_objective(micro_batch *self, const rlhfi_token_stats
                                       double *d_mean_log_prob)
 {
     int64_t count = self->view->response_offset[self->view->rows];
-    rlhf_token_loss_input in = {.struct_size = sizeof in, .rows = self->view->rows,
-                                .offset = self->view->response_offset, .denominator = self->denominator};
-    rlhf_token_loss_output out = {.struct_size = sizeof out, .d_log_prob = d_log_prob,
-                                  .d_mean_log_prob = d_mean_log_prob};
+    rlhf_token_loss_input in = {.struct_size = sizeof in,
+                                .rows = self->view->rows,
+                                .offset = self->view->response_offset,
+                                .denominator = self->denominator};
+    rlhf_token_loss_output out = {
+        .struct_size = sizeof out, .d_log_prob = d_log_prob, .d_mean_log_prob = d_mean_log_prob};
     double *log_prob = widen(self->trainer, stats->log_prob, count);
 
     if (log_prob == NULL)

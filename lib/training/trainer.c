@@ -19,8 +19,11 @@ static const rlhfi_method_table *const tables[RLHFI_METHODS] = {
 static rlhf_progress where_it_stands(const rlhfi_trainer *trainer)
 {
     double now = rlhfi_seconds();
-    rlhf_progress progress = {.struct_size = sizeof progress, .phase = trainer->phase, .step = trainer->state.step,
-                              .total_steps = trainer->total_steps, .tokens = trainer->state.tokens};
+    rlhf_progress progress = {.struct_size = sizeof progress,
+                              .phase = trainer->phase,
+                              .step = trainer->state.step,
+                              .total_steps = trainer->total_steps,
+                              .tokens = trainer->state.tokens};
 
     memcpy(progress.seconds, trainer->seconds, sizeof progress.seconds);
     if (trainer->phase != 0) {
@@ -119,8 +122,8 @@ void rlhf_trainer_release(rlhf_trainer **trainer)
 
 static rlhf_status check_directory(rlhfi_trainer *trainer, const rlhf_trainer_options *options, bool *holds)
 {
-    const char *path = options->output_dir != NULL ? options->output_dir
-                                                   : rlhfi_recipe_text(trainer->recipe, "output_dir");
+    const char *path =
+        options->output_dir != NULL ? options->output_dir : rlhfi_recipe_text(trainer->recipe, "output_dir");
 
     *holds = false;
     if (path[0] == '\0')
@@ -133,8 +136,29 @@ static rlhf_status check_directory(rlhfi_trainer *trainer, const rlhf_trainer_op
     RLHFI_TRY(rlhf_recipe_set(trainer->recipe, "output_dir", trainer->directory));
     RLHFI_TRY(rlhfi_run_holds(trainer->context, trainer->directory, holds));
     if (*holds && options->resume == 0 && options->overwrite == 0)
-        return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: holds a run already; resume it, overwrite it, or choose "
-                          "another output_dir", trainer->directory);
+        return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+                          "%s: holds a run already; resume it, overwrite it, or choose "
+                          "another output_dir",
+                          trainer->directory);
+    return RLHF_OK;
+}
+
+/* A tokenizer of another model is found out before the first step. */
+static rlhf_status check_tokens(rlhfi_trainer *trainer, const rlhfi_examples *examples, const char *what)
+{
+    int64_t vocabulary = trainer->state.role[0].model->architecture.vocabulary;
+
+    for (uint64_t row = 0; examples != NULL && row < examples->rows; row++) {
+        for (int side = 0; side < (examples->second != NULL ? 2 : 1); side++) {
+            const rlhfi_sequence *sequence = side == 0 ? &examples->first[row] : &examples->second[row];
+            for (int32_t i = 0; i < sequence->length; i++)
+                if (sequence->tokens[i] >= vocabulary)
+                    return rlhfi_fail(trainer->context, RLHF_E_RANGE,
+                                      "%s: row %llu has token %d, the model knows %lld: is the tokenizer another's?",
+                                      what, (unsigned long long)examples->source[row], (int)sequence->tokens[i],
+                                      (long long)vocabulary);
+        }
+    }
     return RLHF_OK;
 }
 
@@ -150,6 +174,8 @@ static rlhf_status prepare(rlhfi_trainer *trainer, const rlhf_trainer_options *o
     RLHFI_TRY(rlhfi_setup_data(trainer, options));
     RLHFI_TRY(rlhfi_setup_objectives(trainer, options));
     RLHFI_TRY(trainer->table->prepare(trainer));
+    RLHFI_TRY(check_tokens(trainer, trainer->examples, "dataset"));
+    RLHFI_TRY(check_tokens(trainer, trainer->eval_examples, "eval_dataset"));
     if (trainer->total_steps == 0)
         return rlhfi_fail(trainer->context, RLHF_E_INVAL, "num_train_epochs: the run would have no step");
     RLHFI_TRY(rlhfi_order_create(&trainer->order, trainer->context, trainer->examples->rows,
@@ -217,7 +243,8 @@ static rlhf_status begin(rlhfi_trainer *trainer)
     if (trainer == NULL)
         return RLHF_E_INVAL;
     if (trainer->busy)
-        return rlhfi_fail(trainer->context, RLHF_E_BUSY, "trainer: a callback called back into the trainer that calls it");
+        return rlhfi_fail(trainer->context, RLHF_E_BUSY,
+                          "trainer: a callback called back into the trainer that calls it");
     RLHFI_TRY(rlhfi_enter(trainer->context));
     trainer->busy = true;
     trainer->deferred = RLHF_OK;
@@ -286,16 +313,27 @@ static bool falls_on(const rlhfi_trainer *trainer, const char *key)
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
+/* Half an evaluation is none: its meters, the last ones, go again. */
+static rlhf_status evaluate(rlhfi_trainer *trainer)
+{
+    int32_t metered = trainer->state.meters.count;
+    rlhf_status status;
+
+    change_phase(trainer, RLHF_PHASE_EVAL);
+    rlhfi_arena_reset(trainer->arena);
+    status = trainer->table->evaluate(trainer, &trainer->state.meters);
+    if (status != RLHF_OK)
+        trainer->state.meters.count = metered;
+    return status;
+}
+
 /* The weights took the step; what is left cannot undo it. */
 static rlhf_status after_step(rlhfi_trainer *trainer)
 {
     bool evaluates = trainer->eval_examples != NULL && falls_on(trainer, "eval_steps");
 
-    if (evaluates) {
-        change_phase(trainer, RLHF_PHASE_EVAL);
-        rlhfi_arena_reset(trainer->arena);
-        RLHFI_TRY(trainer->table->evaluate(trainer, &trainer->state.meters));
-    }
+    if (evaluates)
+        RLHFI_TRY(evaluate(trainer));
     if (evaluates || falls_on(trainer, "logging_steps"))
         RLHFI_TRY(publish(trainer));
     if (trainer->deferred != RLHF_OK)
@@ -375,7 +413,8 @@ static rlhf_status save_cancelled(rlhfi_trainer *trainer)
 {
     change_phase(trainer, RLHF_PHASE_SAVE);
     RLHFI_TRY(rlhfi_checkpoint_save(trainer));
-    return rlhfi_fail(trainer->context, RLHF_E_CANCELED, "trainer: cancelled after step %llu of %llu; resume goes on from here",
+    return rlhfi_fail(trainer->context, RLHF_E_CANCELED,
+                      "trainer: cancelled after step %llu of %llu; resume goes on from here",
                       (unsigned long long)trainer->state.step, (unsigned long long)trainer->total_steps);
 }
 
@@ -414,9 +453,12 @@ rlhf_status rlhf_trainer_metrics(const rlhf_trainer *trainer, rlhf_metrics *metr
         self->logged_name[i] = trainer->logged.name[i];
         self->logged_value[i] = rlhfi_meter_value(&trainer->logged, i);
     }
-    *metrics = (rlhf_metrics){.struct_size = metrics->struct_size, .count = trainer->logged.count,
-                              .step = trainer->logged_step, .total_steps = trainer->total_steps,
-                              .name = self->logged_name, .value = self->logged_value};
+    *metrics = (rlhf_metrics){.struct_size = metrics->struct_size,
+                              .count = trainer->logged.count,
+                              .step = trainer->logged_step,
+                              .total_steps = trainer->total_steps,
+                              .name = self->logged_name,
+                              .value = self->logged_value};
     return RLHF_OK;
 }
 

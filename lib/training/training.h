@@ -52,7 +52,8 @@ rlhf_status rlhfi_recipe_clone(rlhf_recipe **out, const rlhf_recipe *recipe);
 rlhf_status rlhfi_recipe_text_yaml(const rlhf_recipe *recipe, char **out);
 /* The whole recipe as a JSON object of texts. */
 void rlhfi_recipe_add_json(const rlhf_recipe *recipe, rlhfi_string *out);
-/* INVAL, naming the first key that differs from such an object and is not free to differ on a resume. name: of the run. */
+/* INVAL, naming the first key that differs from such an object and is not free to differ on a resume. name: of the
+ * run, for the message. */
 rlhf_status rlhfi_recipe_same_run(const rlhf_recipe *recipe, const rlhfi_json *earlier, const char *name);
 
 /* ---- metrics (metrics.c) ----------------------------------------------------------------------------------------- */
@@ -62,7 +63,8 @@ enum { RLHFI_RANDOM_MINIBATCH = 100, RLHFI_RANDOM_SELECTION = 101 };
 
 enum { RLHFI_MAX_METRICS = 96, RLHFI_METRIC_NAME = 64 };
 
-/* What was measured since the last logged step, in order of first appearance: means, and values of which the last counts. */
+/* What was measured since the last logged step, in order of first appearance: means, and values of which the last
+ * counts. */
 typedef struct rlhfi_meters {
     int32_t count;
     char name[RLHFI_MAX_METRICS][RLHFI_METRIC_NAME];
@@ -120,8 +122,8 @@ typedef struct rlhf_trainer rlhfi_trainer; /* inside the library: its struct is 
 
 /* config.yaml is written first of all and marks the directory as a run's. */
 rlhf_status rlhfi_run_holds(rlhf_context *context, const char *path, bool *out);
-rlhf_status rlhfi_run_start(rlhfi_trainer *trainer);       /* clears an old run, writes config.yaml, keeps the reference */
-rlhf_status rlhfi_run_continue(rlhfi_trainer *trainer);    /* cuts metrics.jsonl, rewrites config.yaml */
+rlhf_status rlhfi_run_start(rlhfi_trainer *trainer);    /* clears an old run, writes config.yaml, keeps the reference */
+rlhf_status rlhfi_run_continue(rlhfi_trainer *trainer); /* cuts metrics.jsonl, rewrites config.yaml */
 rlhf_status rlhfi_run_log(rlhfi_trainer *trainer, const rlhfi_string *line);
 rlhf_status rlhfi_run_finish(rlhfi_trainer *trainer);      /* model/ and receipt.json */
 char *rlhfi_run_path(const rlhfi_trainer *trainer, const char *name); /* free with rlhfi_free; NULL without memory */
@@ -191,7 +193,8 @@ struct rlhf_trainer {
     rlhf_status deferred;            /* what on_progress returned amid updates: the step is finished first */
 };
 
-/* Enters a phase and reports progress; a callback that wants to stop is heard at once, but amid updates only behind them. */
+/* Enters a phase and reports progress; a callback that wants to stop is heard at once, but amid updates only behind
+ * them. */
 rlhf_status rlhfi_trainer_phase(rlhfi_trainer *trainer, int32_t phase);
 rlhf_status rlhfi_trainer_report(rlhfi_trainer *trainer);
 
@@ -226,14 +229,15 @@ double rlhfi_epoch(const rlhfi_trainer *trainer);      /* times through the data
 /* total_steps and planned_updates of a method that goes through its examples: max_steps, else num_train_epochs. */
 rlhf_status rlhfi_plan_epochs(rlhfi_trainer *trainer);
 rlhf_status rlhfi_objective_states_keep(rlhfi_trainer *trainer, rlhfi_objective_states *out);
-void rlhfi_objective_states_restore(rlhfi_trainer *trainer, const rlhfi_objective_states *states); /* keeps the error text */
+/* Keeps the error text. */
+void rlhfi_objective_states_restore(rlhfi_trainer *trainer, const rlhfi_objective_states *states);
 /* Zeroes gathered gradients; keeps the error text. */
 void rlhfi_drop_gradients(rlhfi_trainer *trainer);
 
 /* ---- token_step.c: one optimizer step of the token loss; supervised methods and RAFT ----------------------------- */
 
-/* Micro-batch m is sequences[first[m] .. first[m+1]). One denominator: the tokens of all of them that count. Meters loss,
- * grad_norm, learning_rate, entropy, mean_token_accuracy; adds to the state's tokens. */
+/* Micro-batch m is sequences[first[m] .. first[m+1]). One denominator: the tokens of all of them that count. Meters
+ * loss, grad_norm, learning_rate, entropy, mean_token_accuracy; adds to the state's tokens. */
 rlhf_status rlhfi_token_step(rlhfi_trainer *trainer, const rlhfi_sequence *const *sequences, const int64_t *first,
                              int64_t micro_batches);
 /* The loss and its meters over a held-out set, without gradients. */

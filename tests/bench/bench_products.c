@@ -1,5 +1,6 @@
-/* Speed of the compute room: products at the shapes of SmolLM2-135M and stories260K as a share of the FMA peak measured
- * in the same run, panels for decoding, attention, norms, head. Usage: bench_products [seconds per line, default 0.1] */
+/* Speed of the compute room: products at the shapes of SmolLM2-135M and stories260K as a share of the FMA peak
+ * measured in the same run, panels for decoding, attention, norms, head. Usage: bench_products [seconds per line,
+ * default 0.1] */
 #include "compute/compute.h"
 
 #include <stdio.h>
@@ -155,7 +156,8 @@ static void bench_attention(rlhf_context *context, int64_t sequences, int64_t qu
     float *q = filled(q_count), *k = filled(kv_count), *v = filled(kv_count), *out = filled(q_count);
     float *dout = filled(q_count), *dq = filled(q_count), *dk = filled(kv_count), *dv = filled(kv_count);
     float *lse = filled((size_t)(sequences * queries * heads));
-    int64_t *offset = calloc((size_t)sequences + 1, sizeof *offset), *length = calloc((size_t)sequences, sizeof *length);
+    int64_t *offset = calloc((size_t)sequences + 1, sizeof *offset),
+            *length = calloc((size_t)sequences, sizeof *length);
     const float **key = calloc((size_t)sequences, sizeof *key), **value = calloc((size_t)sequences, sizeof *value);
     int64_t ldq = heads * head_dim, ldkv = kv_heads * head_dim;
 
@@ -172,7 +174,8 @@ static void bench_attention(rlhf_context *context, int64_t sequences, int64_t qu
     printf("attention  %3lld x %4lld/%4lld, %d/%d heads of %d: %9.1f us  %6.1f GFLOP/s", (long long)sequences,
            (long long)queries, (long long)keys, heads, kv_heads, head_dim, best * 1e6, 4e-9 * pairs * head_dim / best);
     if (queries == keys) {
-        BEST_TIME(back, rlhfi_attend_backward(context, &shape, q, ldq, out, ldq, lse, dout, ldq, dq, ldq, dk, dv, ldkv));
+        BEST_TIME(back,
+                  rlhfi_attend_backward(context, &shape, q, ldq, out, ldq, lse, dout, ldq, dq, ldq, dk, dv, ldkv));
         printf("; backward %9.1f us  %6.1f GFLOP/s\n", back * 1e6, 10e-9 * pairs * head_dim / back);
     } else {
         printf("; keys and values %5.1f GB/s\n", 8e-9 * (double)kv_count / best);
@@ -218,7 +221,8 @@ static void bench_head(rlhf_context *context, int64_t rows, int64_t d, int64_t v
 
 static void bench_optimizer(rlhf_context *context, int64_t count)
 {
-    float *p = filled((size_t)count), *g = filled((size_t)count), *m = filled((size_t)count), *v = filled((size_t)count);
+    float *p = filled((size_t)count), *g = filled((size_t)count), *m = filled((size_t)count),
+          *v = filled((size_t)count);
     rlhfi_adamw step = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.0f, 1.0f, 0.1f, 0.001f, 1.0f, 1.0f};
 
     for (int64_t i = 0; i < count; i++)

@@ -1,6 +1,6 @@
-/* The weights after a few steps of every recipe, as SHA-256: the same for any number of threads, any instruction set, with
- * and without BLIS, and the same as when they were recorded here. A change of one of these numbers is a change of the
- * specified arithmetic, of a default or of a stream of random numbers: it is deliberate, or it is a bug. */
+/* The weights after a few steps of every recipe, as SHA-256: the same for any number of threads, any instruction set,
+ * with and without BLIS, and the same as when they were recorded here. A change of one of these numbers is a change of
+ * the specified arithmetic, of a default or of a stream of random numbers: it is deliberate, or it is a bug. */
 #include "unit/training/runs.h"
 
 /* Wider than a chunk of 256 inside, so that products restart. */
@@ -45,7 +45,11 @@ static void train(rlhf_context *context, int which, char hex[65])
 
 static void test_hashes(void **state)
 {
-    static const struct { int32_t threads; uint32_t cpu_mask; int32_t use_blis; } machines[] = {
+    static const struct {
+        int32_t threads;
+        uint32_t cpu_mask;
+        int32_t use_blis;
+    } machines[] = {
         {1, ~0u, 1}, {2, ~0u, 1}, {1, ~0u, 0}, {1, 0, 0}, {2, 0, 1}, {1, RLHF_CPU_AVX2, 0}, {2, RLHF_CPU_AVX2, 1},
     };
     int wrong = 0;
@@ -58,8 +62,8 @@ static void test_hashes(void **state)
             train(context, i, hex);
             if (strcmp(hex, recorded[i].sha256) != 0) {
                 print_message("%s%s, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method,
-                              recorded[i].gpt2 ? " (gpt2)" : "", (int)machines[m].threads, (unsigned)machines[m].cpu_mask,
-                              (int)machines[m].use_blis, hex);
+                              recorded[i].gpt2 ? " (gpt2)" : "", (int)machines[m].threads,
+                              (unsigned)machines[m].cpu_mask, (int)machines[m].use_blis, hex);
                 wrong++;
             }
         }

@@ -171,7 +171,7 @@ int main(int count, char **arguments)
         return train(arguments[1], arguments[2]);
     memset(tests, 0, sizeof tests);
     for (int m = 0; m < ALL_METHODS; m++)
-        tests[m] = (struct CMUnitTest){.name = all_methods[m], .test_func = killed_run,
-                                       .initial_state = (void *)(uintptr_t)all_methods[m]};
+        tests[m] = (struct CMUnitTest){
+            .name = all_methods[m], .test_func = killed_run, .initial_state = (void *)(uintptr_t)all_methods[m]};
     return _cmocka_run_group_tests("kill", tests, ALL_METHODS, NULL, NULL);
 }

@@ -74,7 +74,7 @@ static float *input(struct layer *layer, int which, int64_t size, float low, flo
     return x;
 }
 
-/* ---- products: y = x W^T + b ------------------------------------------------------------------------------------------ */
+/* ---- products: y = x W^T + b ------------------------------------------------------------------------------------- */
 
 static void linear_forward(const struct layer *l, double *out)
 {
@@ -97,14 +97,16 @@ static void test_linear(void **state)
     input(&l, 2, l.n, -1, 1);
     l.outputs = l.rows * l.n;
     const float *dy = l.weighting = random_array(l.outputs, -1, 1);
-    assert_int_equal(rlhfi_product(context, 0, 0, l.rows, l.d, l.n, dy, l.n, w, l.d, NULL, 0, l.gradient[0], l.d), RLHF_OK);
-    assert_int_equal(rlhfi_product(context, 1, 0, l.n, l.d, l.rows, dy, l.n, x, l.d, NULL, 1, l.gradient[1], l.d), RLHF_OK);
+    assert_int_equal(rlhfi_product(context, 0, 0, l.rows, l.d, l.n, dy, l.n, w, l.d, NULL, 0, l.gradient[0], l.d),
+                     RLHF_OK);
+    assert_int_equal(rlhfi_product(context, 1, 0, l.n, l.d, l.rows, dy, l.n, x, l.d, NULL, 1, l.gradient[1], l.d),
+                     RLHF_OK);
     assert_int_equal(rlhfi_bias_gradient(context, l.rows, l.n, dy, l.n, l.gradient[2]), RLHF_OK);
     check_layer(&l);
     release_guarded();
 }
 
-/* ---- norms ------------------------------------------------------------------------------------------------------------ */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
 static void norm_forward(const struct layer *l, double *out)
 {
@@ -150,7 +152,7 @@ static void test_norms(void **state)
         }
 }
 
-/* ---- activations -------------------------------------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
 static void activation_forward(const struct layer *l, double *out)
 {
@@ -179,14 +181,14 @@ static void test_activations(void **state)
                     l.x[0][i] = (double)(x[i] = 0.5f);
             l.outputs = l.rows * l.d;
             l.weighting = random_array(l.outputs, -1, 1);
-            rlhfi_activate_backward(contexts[VARIANTS - 1], kind, l.rows, l.d, x, l.d, gated ? u : NULL, l.d, l.weighting,
-                                    l.d, l.gradient[0], l.d, gated ? l.gradient[1] : NULL, l.d);
+            rlhfi_activate_backward(contexts[VARIANTS - 1], kind, l.rows, l.d, x, l.d, gated ? u : NULL, l.d,
+                                    l.weighting, l.d, l.gradient[0], l.d, gated ? l.gradient[1] : NULL, l.d);
             check_layer(&l);
             release_guarded();
         }
 }
 
-/* ---- rotary embedding, embedding table ------------------------------------------------------------------------------------ */
+/* ---- rotary embedding, embedding table --------------------------------------------------------------------------- */
 
 static float frequency_of(int64_t p, int64_t half) { return powf(10000.0f, -(float)p / (float)half); }
 
@@ -212,7 +214,8 @@ static void embedding_forward(const struct layer *l, double *out)
 static void test_rotary_and_embedding(void **state)
 {
     enum { ROWS = 40, D = 32, POSITIONS = 90 };
-    struct layer l = {.name = "rotary", .inputs = 1, .rows = ROWS, .d = D, .forward = rotary_forward, .outputs = ROWS * D};
+    struct layer l = {
+        .name = "rotary", .inputs = 1, .rows = ROWS, .d = D, .forward = rotary_forward, .outputs = ROWS * D};
     rlhf_context *context = contexts[VARIANTS - 1];
     float frequency[D / 2], *cosine = guarded(POSITIONS * D / 2), *sine = guarded(POSITIONS * D / 2);
     int32_t id[ROWS];
@@ -238,7 +241,7 @@ static void test_rotary_and_embedding(void **state)
     release_guarded();
 }
 
-/* ---- attention: inputs q, k, v ----------------------------------------------------------------------------------------- */
+/* ---- attention: inputs q, k, v ----------------------------------------------------------------------------------- */
 
 enum { HEADS = 4, KV_HEADS = 2 };
 
@@ -269,7 +272,9 @@ static void attention_forward(const struct layer *l, double *out)
 
 static void test_attention(void **state)
 {
-    static const struct { int64_t length, d, window; } cases[] = {{50, 8, 0}, {50, 20, 0}, {33, 64, 0}, {60, 8, 13}, {270, 8, 0}};
+    static const struct {
+        int64_t length, d, window;
+    } cases[] = {{50, 8, 0}, {50, 20, 0}, {33, 64, 0}, {60, 8, 13}, {270, 8, 0}};
 
     (void)state;
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -279,7 +284,8 @@ static void test_attention(void **state)
         float *q = input(&l, 0, l.rows * ldq, -1, 1), *k = input(&l, 1, l.rows * ldkv, -1, 1);
         float *v = input(&l, 2, l.rows * ldkv, -1, 1), *out = guarded(l.rows * ldq), *lse = guarded(l.rows * HEADS);
         const float *key = k, *value = v;
-        rlhfi_attention shape = {1, offset, &l.rows, &key, &value, ldkv, HEADS, KV_HEADS, (int32_t)l.d, l.window, 0.25f};
+        rlhfi_attention shape = {1,     offset,   &l.rows,      &key,     &value, ldkv,
+                                 HEADS, KV_HEADS, (int32_t)l.d, l.window, 0.25f};
         l.outputs = l.rows * ldq;
         l.weighting = random_array(l.outputs, -1, 1);
         assert_int_equal(rlhfi_attend(contexts[VARIANTS - 1], &shape, q, ldq, out, ldq, lse), RLHF_OK);
@@ -291,7 +297,7 @@ static void test_attention(void **state)
     }
 }
 
-/* ---- head: outputs are log_prob, entropy, mean_log_prob of every row ------------------------------------------------------ */
+/* ---- head: outputs are log_prob, entropy, mean_log_prob of every row --------------------------------------------- */
 
 static void head_forward(const struct layer *l, double *out)
 {
@@ -325,7 +331,8 @@ static void test_head(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct layer l = {.name = "head", .inputs = 2, .rows = 23, .d = 24, .n = vocabularies[i], .forward = head_forward};
+        struct layer l = {
+            .name = "head", .inputs = 2, .rows = 23, .d = 24, .n = vocabularies[i], .forward = head_forward};
         rlhf_context *context = contexts[VARIANTS - 1];
         float *hidden = input(&l, 0, l.rows * l.d, -1, 1), *weight = input(&l, 1, l.n * l.d, -1, 1);
         int32_t target[23];

@@ -380,10 +380,11 @@ static void test_greedy(void **state)
 
 static char *load_file(rlhf_context *context, const char *directory, const char *name, size_t *bytes)
 {
-    char path[4096], *data;
+    char *path = rlhfi_path_join(context, directory, name), *data;
 
-    snprintf(path, sizeof path, "%s/%s", directory, name);
+    assert_non_null(path);
     check_ok(context, rlhfi_file_load(context, path, 1 << 28, &data, bytes), path);
+    rlhfi_free(context, path);
     return data;
 }
 

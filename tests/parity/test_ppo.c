@@ -11,7 +11,7 @@ enum { MOST_ROWS = 64, MOST_TOKENS = 1024, MOST_UPDATES = 64 };
 
 struct listener { /* hands on and writes down */
     rlhf_objective *inner;
-    double values[2][MOST_TOKENS];           /* rewards; advantages and returns */
+    double values[2][MOST_TOKENS]; /* rewards; advantages and returns */
     double policy_loss[MOST_UPDATES], value_loss[MOST_UPDATES];
     int policy_calls, value_calls, micro_batches; /* micro-batches per update */
 };
@@ -94,7 +94,8 @@ static void take_list(const rlhfi_json *rollout, const char *name, const struct 
 static void load_rollout(rlhf_context *context, const rlhfi_json *json, rlhfi_safetensors *file, int32_t eos,
                          struct rollout *out)
 {
-    struct integers prompt = load_integers(context, file, "prompt_ids"), mask = load_integers(context, file, "prompt_mask");
+    struct integers prompt = load_integers(context, file, "prompt_ids"),
+                    mask = load_integers(context, file, "prompt_mask");
     struct integers response = load_integers(context, file, "completion_ids");
     struct integers response_mask = load_integers(context, file, "completion_mask");
     const rlhfi_json *rollout = rlhfi_json_get(json, "rollout");
@@ -150,10 +151,20 @@ static void set_number(rlhf_context *context, rlhf_recipe *recipe, const char *k
 static rlhf_recipe *make_recipe(rlhf_context *context, const rlhfi_json *config, int64_t rows)
 {
     static const char *const keys[][2] = {
-        {"temperature", "temperature"}, {"kl_coef", "kl_coef"}, {"gamma", "gamma"}, {"lam", "lam"},
-        {"cliprange", "cliprange"}, {"cliprange_value", "cliprange_value"}, {"vf_coef", "vf_coef"},
-        {"num_ppo_epochs", "epochs"}, {"per_device_train_batch_size", "micro_batch_rows"}, {"learning_rate", "lr"},
-        {"adam_beta1", "beta1"}, {"adam_beta2", "beta2"}, {"adam_epsilon", "eps"}, {"weight_decay", "weight_decay"},
+        {"temperature", "temperature"},
+        {"kl_coef", "kl_coef"},
+        {"gamma", "gamma"},
+        {"lam", "lam"},
+        {"cliprange", "cliprange"},
+        {"cliprange_value", "cliprange_value"},
+        {"vf_coef", "vf_coef"},
+        {"num_ppo_epochs", "epochs"},
+        {"per_device_train_batch_size", "micro_batch_rows"},
+        {"learning_rate", "lr"},
+        {"adam_beta1", "beta1"},
+        {"adam_beta2", "beta2"},
+        {"adam_epsilon", "eps"},
+        {"weight_decay", "weight_decay"},
         {"response_length", "max_completion_length"},
     };
     double minibatch = number_at(config, "minibatch_rows"), micro = number_at(config, "micro_batch_rows"), norm = 0;
@@ -261,7 +272,8 @@ static void compare_updates(const rlhfi_json *json, const struct listener *loss,
         if (which == 0)
             check_relative(names[which], rlhfi_meter_value(&trainer->state.meters, index), mean[which], 2e-3);
         else
-            assert_true(fabs(rlhfi_meter_value(&trainer->state.meters, index) - mean[which]) <= 0.1 * mean[which] + 1e-12);
+            assert_true(fabs(rlhfi_meter_value(&trainer->state.meters, index) - mean[which]) <=
+                        0.1 * mean[which] + 1e-12);
     }
 }
 
@@ -296,16 +308,22 @@ static void replay(void **state)
     options.tokenizer = handles.tokenizer;
     options.dataset = handles.dataset;
     options.scorer = handles.scorer;
-    options.objective = listen(context, &losing, "ppo", (rlhf_objective_vtable){.policy_loss = policy_loss,
-                                                                                .value_loss = value_loss});
+    options.objective =
+        listen(context, &losing, "ppo", (rlhf_objective_vtable){.policy_loss = policy_loss, .value_loss = value_loss});
     options.reward_objective = listen(context, &shaping, "kl_reward", (rlhf_objective_vtable){.reward = reward});
     options.advantage_objective = listen(context, &estimating, "gae", (rlhf_objective_vtable){.advantage = advantage});
     losing.micro_batches = (int)rlhfi_recipe_integer(recipe, "gradient_accumulation_steps");
     check_ok(context, rlhf_trainer_create(&trainer, context, recipe, &options), "trainer");
 
-    samples = (rlhfi_samples){.rows = rollout.rows, .sampled = rollout.rows, .samples_per_prompt = 1,
-                              .log_prob = rollout.old, .log_prob_ref = rollout.reference, .value = rollout.value,
-                              .score = rollout.score, .terminated = rollout.terminated, .group = rollout.group,
+    samples = (rlhfi_samples){.rows = rollout.rows,
+                              .sampled = rollout.rows,
+                              .samples_per_prompt = 1,
+                              .log_prob = rollout.old,
+                              .log_prob_ref = rollout.reference,
+                              .value = rollout.value,
+                              .score = rollout.score,
+                              .terminated = rollout.terminated,
+                              .group = rollout.group,
                               .groups = rollout.rows};
     check_ok(context, rlhfi_view_from_sequences(trainer->arena, rollout.pointer, rollout.rows, &samples.view), "view");
     samples.tokens = samples.view.response_offset[rollout.rows];

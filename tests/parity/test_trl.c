@@ -1,5 +1,5 @@
-/* Training runs recorded from TRL: from the recorded micro-batches (replay), and from the JSONL file with a recipe made of
- * the run's own arguments. Runs of trainers that this version does not have are skipped by name. */
+/* Training runs recorded from TRL: from the recorded micro-batches (replay), and from the JSONL file with a recipe made
+ * of the run's own arguments. Runs of trainers that this version does not have are skipped by name. */
 #include "model_fixtures.h"
 
 #include <dirent.h>
@@ -264,11 +264,18 @@ static void replay(void **state)
     rlhf_trainer_options_init(&options, sizeof options);
     check_ok(run.context, rlhf_dataset_create(&options.dataset, run.context), "dataset");
     for (uint64_t i = 0; i < examples->rows; i++) { /* as many rows; what is in them is replaced */
-        rlhf_row row = {.struct_size = sizeof row, .kind = RLHF_ROW_PROMPT_COMPLETION, .prompt = "Q", .completion = " A",
+        rlhf_row row = {.struct_size = sizeof row,
+                        .kind = RLHF_ROW_PROMPT_COMPLETION,
+                        .prompt = "Q",
+                        .completion = " A",
                         .margin = NAN};
         if (run.reward) {
-            row = (rlhf_row){.struct_size = sizeof row, .kind = RLHF_ROW_PREFERENCE, .prompt = "Q", .chosen = " A",
-                             .rejected = " B", .margin = NAN};
+            row = (rlhf_row){.struct_size = sizeof row,
+                             .kind = RLHF_ROW_PREFERENCE,
+                             .prompt = "Q",
+                             .chosen = " A",
+                             .rejected = " B",
+                             .margin = NAN};
         }
         check_ok(run.context, rlhf_dataset_append(options.dataset, &row), "row");
     }
@@ -282,7 +289,8 @@ static void replay(void **state)
     close_run(&run);
 }
 
-static void check_sequence(const struct run *run, uint64_t row, const rlhfi_sequence *got, const rlhfi_sequence *expected)
+static void check_sequence(const struct run *run, uint64_t row, const rlhfi_sequence *got,
+                           const rlhfi_sequence *expected)
 {
     if (got->length != expected->length ||
         memcmp(got->tokens, expected->tokens, (size_t)got->length * sizeof *got->tokens) != 0)
@@ -345,8 +353,8 @@ int main(void)
         for (int way = 0; way < 2; way++) {
             char *name = malloc(strlen(entry->d_name) + 32), *run = strdup(entry->d_name);
             sprintf(name, "%s %s", entry->d_name, way == 0 ? "replay" : "from jsonl");
-            tests[count++] = (struct CMUnitTest){.name = name, .test_func = way == 0 ? replay : from_jsonl,
-                                                 .initial_state = run};
+            tests[count++] =
+                (struct CMUnitTest){.name = name, .test_func = way == 0 ? replay : from_jsonl, .initial_state = run};
         }
     }
     if (listing != NULL)

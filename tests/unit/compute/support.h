@@ -60,7 +60,7 @@ static inline int release_contexts(void **state)
     return 0;
 }
 
-/* ---- arrays: the byte behind the last element is not mapped ------------------------------------------------------------ */
+/* ---- arrays: the byte behind the last element is not mapped ------------------------------------------------------ */
 
 static struct {
     void *base;
@@ -90,7 +90,7 @@ static inline void release_guarded(void)
     }
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t random_state = 0x853c49e6748fea9bu;
 

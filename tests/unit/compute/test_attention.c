@@ -128,7 +128,8 @@ static void check_problem(struct problem *p)
                 count = t + count > p->length[s] ? p->length[s] - t : count;
                 offset[1] = count;
                 keys = t + count;
-                float *key = guarded((keys - 1) * p->ldkv + kv_width), *value = guarded((keys - 1) * p->ldkv + kv_width);
+                float *key = guarded((keys - 1) * p->ldkv + kv_width),
+                      *value = guarded((keys - 1) * p->ldkv + kv_width);
                 memcpy(key, p->key[s], (size_t)((keys - 1) * p->ldkv + kv_width) * sizeof(float));
                 memcpy(value, p->value[s], (size_t)((keys - 1) * p->ldkv + kv_width) * sizeof(float));
                 const float *key_of = key, *value_of = value;

@@ -73,7 +73,8 @@ static void check_head(int64_t rows, int64_t d, int64_t vocabulary, float invers
         want[3][i] = lse;
         for (int64_t t = 0; t < vocabulary; t++) {
             double p = exp(z[t] - lse);
-            double dz = (double)d_log_prob[i] * ((t == target[i]) - p) - (double)d_entropy[i] * p * (z[t] - lse + entropy) +
+            double dz = (double)d_log_prob[i] * ((t == target[i]) - p) -
+                        (double)d_entropy[i] * p * (z[t] - lse + entropy) +
                         (double)d_mean[i] * (1.0 / (double)vocabulary - p);
             for (int64_t j = 0; j < d; j++) {
                 dhidden[(indexed ? row[i] : i) * d + j] += dz * (double)inverse_temperature * (double)weight[t * d + j];
@@ -101,8 +102,9 @@ static void check_head(int64_t rows, int64_t d, int64_t vocabulary, float invers
             assert_near("log_sum_exp", got.lse, want[3], rows, range);
             for (int64_t i = 0; i < rows; i++)
                 for (int64_t t = 0; t < vocabulary; t++) /* the first of the highest */
-                    assert_true(logits[i * vocabulary + t] < logits[i * vocabulary + got.best[i]] ||
-                                (logits[i * vocabulary + t] == logits[i * vocabulary + got.best[i]] && t >= got.best[i]));
+                    assert_true(
+                        logits[i * vocabulary + t] < logits[i * vocabulary + got.best[i]] ||
+                        (logits[i * vocabulary + t] == logits[i * vocabulary + got.best[i]] && t >= got.best[i]));
             assert_near("dhidden", dh, dhidden, hidden_rows * d, 3e-5);
             assert_near("dweight", dw, dweight, vocabulary * d, 3e-5);
             first = got;

@@ -136,8 +136,9 @@ static void test_kernels_agree(void **state)
         uint32_t bits = random_bits();
         memcpy(&x[i], &bits, sizeof bits);
     }
-    static const float special[] = {0.0f, -0.0f, 1.0f, -1.0f, INFINITY, -INFINITY, NAN, 0x1p-149f, -0x1p-149f, 0x1p-126f,
-                                    88.722839f, 88.72284f, -87.33654f, -87.336548f, 0.625f, 0.921875f, 3.95f};
+    static const float special[] = {0.0f,       -0.0f,       1.0f,       -1.0f,     INFINITY,   -INFINITY,
+                                    NAN,        0x1p-149f,   -0x1p-149f, 0x1p-126f, 88.722839f, 88.72284f,
+                                    -87.33654f, -87.336548f, 0.625f,     0.921875f, 3.95f};
     memcpy(x, special, sizeof special);
     for (int64_t i = 100; i < COUNT / 2; i++)
         x[i] = random_float(-20.0f, 20.0f);
@@ -163,8 +164,9 @@ static void test_kernels_agree(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_float_errors),   cmocka_unit_test(test_reduction),     cmocka_unit_test(test_special_values),
-        cmocka_unit_test(test_double_errors),  cmocka_unit_test(test_kernels_agree),
+        cmocka_unit_test(test_float_errors),   cmocka_unit_test(test_reduction),
+        cmocka_unit_test(test_special_values), cmocka_unit_test(test_double_errors),
+        cmocka_unit_test(test_kernels_agree),
     };
 
     return cmocka_run_group_tests(tests, make_contexts, release_contexts);

@@ -1,5 +1,5 @@
-/* Memory of the compute room: the second step of the same shapes allocates nothing, every failing allocation comes back as
- * RLHF_E_NOMEM, and nothing leaks. */
+/* Memory of the compute room: the second step of the same shapes allocates nothing, every failing allocation comes
+ * back as RLHF_E_NOMEM, and nothing leaks. */
 #include "unit/compute/support.h"
 
 struct counter {
@@ -62,7 +62,8 @@ static rlhf_status step(rlhf_context *context)
     RLHFI_TRY(rlhfi_attend(context, &shape, arrays.x, D, arrays.dq, D, arrays.lse));
     RLHFI_TRY(rlhfi_attend_backward(context, &shape, arrays.x, D, arrays.dq, D, arrays.lse, arrays.x, D, arrays.out, D,
                                     arrays.dk, arrays.dv, D));
-    RLHFI_TRY(rlhfi_head(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, arrays.table, arrays.target, 1.0f, &result));
+    RLHFI_TRY(
+        rlhfi_head(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, arrays.table, arrays.target, 1.0f, &result));
     RLHFI_TRY(rlhfi_head_backward(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, arrays.table, arrays.target, 1.0f,
                                   &result, arrays.x, NULL, NULL, arrays.dq, arrays.dw));
     RLHFI_TRY(rlhfi_panels_create(&panels, context, 1, WIDE, D, arrays.w, D));

@@ -16,8 +16,8 @@ static float chain(int64_t k, const float *a, int64_t step_a, const float *b, in
     return bias != NULL ? total + *bias : total;
 }
 
-static void check_shape(int64_t m, int64_t n, int64_t k, int transpose_a, int transpose_b, int accumulate, int with_bias,
-                        int64_t pad)
+static void check_shape(int64_t m, int64_t n, int64_t k, int transpose_a, int transpose_b, int accumulate,
+                        int with_bias, int64_t pad)
 {
     int64_t lda = (transpose_a ? m : k) + pad, ldb = (transpose_b ? k : n) + pad, ldc = n + pad;
     /* the last row has no padding behind it, so that the guard page is at its end */
@@ -130,9 +130,9 @@ static void test_panels_and_row_independence(void **state)
         float *a = random_array(MOST * k, -1, 1), *weight = random_array(n * k, -1, 1), *bias = random_array(n, -1, 1);
         float *want = guarded(MOST * n);
         int transposed = s % 2 == 0;
-        assert_int_equal(rlhfi_product(contexts[0], 0, transposed, MOST, n, k, a, k, weight, transposed ? k : n, bias, 0,
-                                       want, n),
-                         RLHF_OK);
+        assert_int_equal(
+            rlhfi_product(contexts[0], 0, transposed, MOST, n, k, a, k, weight, transposed ? k : n, bias, 0, want, n),
+            RLHF_OK);
         for (int v = 0; v < VARIANTS; v++) {
             rlhfi_panels *panels;
             assert_int_equal(

@@ -1,4 +1,5 @@
-/* Passes over rows and elements: a double reference with a bound, and the same bits from every kernel and thread count. */
+/* Passes over rows and elements: a double reference with a bound, and the same bits from every kernel and thread
+ * count. */
 #include "unit/compute/support.h"
 
 static const int64_t widths[] = {1, 4, 8, 15, 16, 17, 31, 33, 64, 100, 172, 255, 256, 257, 300, 576};
@@ -173,7 +174,8 @@ static void test_rotary(void **state)
 
     (void)state;
     for (unsigned i = 0; i < sizeof head_dims / sizeof head_dims[0]; i++) {
-        const int64_t n = head_dims[i], half = n / 2, rows = 50, ld = HEADS * n + 5, count = (rows - 1) * ld + HEADS * n;
+        const int64_t n = head_dims[i], half = n / 2, rows = 50, ld = HEADS * n + 5,
+                      count = (rows - 1) * ld + HEADS * n;
         float *frequency = guarded(half), *x = random_array(count, -1, 1), *first = NULL;
         int32_t *position = guarded_bytes((size_t)rows * sizeof *position);
         double *want = doubles(count);

@@ -710,6 +710,45 @@ static void every_failing_allocation_is_survived(void **state)
     assert_int_equal(counter.live, 0);
 }
 
+struct watch {
+    const struct counter *counter;
+    int64_t tokens, before;      /* allocations when the tenth token was told */
+    int64_t after;               /* and the last one so far */
+};
+
+static rlhf_status watch_allocations(void *user_data, int64_t row, int32_t token, double log_prob)
+{
+    struct watch *watch = user_data;
+
+    if (++watch->tokens == 10)
+        watch->before = watch->counter->calls;
+    watch->after = watch->counter->calls;
+    return RLHF_OK;
+}
+
+/* Once the first steps have run, decoding lives on what it has: 45 tokens fit the cache's first piece. */
+static void later_steps_allocate_nothing(void **state)
+{
+    for (int kind = 0; kind < MODELS; kind++) {
+        struct counter counter = {0};
+        rlhf_context *own = make_context(1, UINT32_MAX, &counter);
+        rlhf_policy *model = make_policy(own, kind);
+        rlhf_batch *prompts = make_prompts(own, 2, 2, 61);
+        rlhf_rollout_options options = options_of(43, 1);
+        struct watch watch = {.counter = &counter};
+        rlhf_rollout *rollout;
+
+        options.ignore_stop = 1;
+        CHECK(rlhf_rollout_run(&rollout, model, prompts, &options, watch_allocations, &watch));
+        assert_int_equal(watch.tokens, 86);
+        assert_int_equal(watch.after, watch.before);
+        rlhf_rollout_release(&rollout);
+        rlhf_batch_release(&prompts);
+        rlhf_policy_release(&model);
+        rlhf_context_release(&own);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -735,6 +774,7 @@ int main(void)
         cmocka_unit_test(defaults_are_as_documented),
         cmocka_unit_test(a_rollout_outlives_what_it_came_from),
         cmocka_unit_test(every_failing_allocation_is_survived),
+        cmocka_unit_test(later_steps_allocate_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

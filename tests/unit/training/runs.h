@@ -1,4 +1,5 @@
-/* Tiny runs for the tests of this room: a tokenizer of letters, random models, datasets in memory, a scorer that counts. */
+/* Tiny runs for the tests of this room: a tokenizer of letters, random models, datasets in memory, a scorer that
+ * counts. */
 #ifndef RLHF_TESTS_RUNS_H
 #define RLHF_TESTS_RUNS_H
 
@@ -58,15 +59,16 @@ static inline rlhf_tokenizer *make_tokenizer(rlhf_context *context)
 {
     static const char config[] = "{\"eos_token\": \"<end>\"}";
     char json[4096];
-    int used = snprintf(json, sizeof json,
-                        "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":0,"
-                        "\"content\":\"<end>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
-                        "\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\","
-                        "\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":null,"
-                        "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
-                        "\"use_regex\":true},\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
-                        "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
-                        "\"byte_fallback\":false,\"vocab\":{\"<end>\":0,\"\xc4\xa0\":1,\"\xc4\x8a\":2");
+    int used =
+        snprintf(json, sizeof json,
+                 "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":0,"
+                 "\"content\":\"<end>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
+                 "\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+                 "\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":null,"
+                 "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
+                 "\"use_regex\":true},\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,"
+                 "\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,"
+                 "\"byte_fallback\":false,\"vocab\":{\"<end>\":0,\"\xc4\xa0\":1,\"\xc4\x8a\":2");
     rlhf_tokenizer *tokenizer;
 
     for (int i = 0; LETTERS[i] != '\0'; i++)

@@ -225,8 +225,9 @@ static void test_yaml_of_people(void **state)
     make_directory(directory);
     snprintf(path, sizeof path, "%s/recipe.yaml", directory);
     CHECK(context, rlhf_recipe_create(&recipe, context, "ppo"));
-    write_text(path, "# comment\nmethod: ppo\nlearning_rate: 1.0e-5\nwhiten_advantages: False\n"
-                     "missing_eos_penalty: null\nvalue_model_path: null\nkl_estimator: k3\ndataset_name: 'it''s here'\n");
+    write_text(path,
+               "# comment\nmethod: ppo\nlearning_rate: 1.0e-5\nwhiten_advantages: False\n"
+               "missing_eos_penalty: null\nvalue_model_path: null\nkl_estimator: k3\ndataset_name: 'it''s here'\n");
     CHECK(context, rlhf_recipe_load(recipe, path));
     get(recipe, "learning_rate", text);
     assert_string_equal(text, "1e-05");
@@ -288,7 +289,9 @@ static void test_null_arguments(void **state)
 /* Keys by which trainers read: each must exist for its methods, or the answer would silently be 0. */
 static void test_keys_of_the_trainers(void **state)
 {
-    static const struct { const char *methods, *keys; } read[] = {
+    static const struct {
+        const char *methods, *keys;
+    } read[] = {
         {"pretrain sft reward raft reinforce pairwise ppo",
          "seed model_name_or_path tokenizer_name_or_path dataset_name eval_dataset_name dataset_bad_rows chat_template "
          "output_dir per_device_train_batch_size gradient_accumulation_steps shuffle_dataset learning_rate "
@@ -299,12 +302,14 @@ static void test_keys_of_the_trainers(void **state)
         {"sft", "completion_only_loss"},
         {"pretrain sft raft", "label_smoothing_factor"},
         {"reward", "center_rewards_coefficient"},
-        {"raft reinforce pairwise ppo", "response_length min_new_tokens temperature top_k top_p min_p reward_model_path "
-                                        "missing_eos_penalty"},
+        {"raft reinforce pairwise ppo",
+         "response_length min_new_tokens temperature top_k top_p min_p reward_model_path "
+         "missing_eos_penalty"},
         {"raft reinforce pairwise", "num_generations"},
         {"raft", "prompts_per_iteration num_iterations num_epochs_per_iteration selection selection_fraction beta"},
         {"reinforce pairwise ppo", "total_episodes num_train_epochs reward_clip"},
-        {"reinforce ppo", "kl_coef kl_estimator adaptive_kl target_kl horizon whiten_rewards whiten_advantages entropy_coef"},
+        {"reinforce ppo",
+         "kl_coef kl_estimator adaptive_kl target_kl horizon whiten_rewards whiten_advantages entropy_coef"},
         {"reinforce", "baseline baseline_momentum reward_to_go"},
         {"pairwise", "loss_type beta soft_label_temperature"},
         {"pairwise ppo", "num_ppo_epochs num_mini_batches cliprange"},

@@ -278,8 +278,8 @@ static void test_broken_checkpoints_are_passed_over(void **state)
     CHECK(context, rlhfi_make_directory(context, below_root("broken/checkpoints/step-4.partial")));
     assert_int_equal(resumed_step(below_root("broken"), "sft"), 3);
     /* One wrong bit. */
-    CHECK(context, rlhfi_file_load(context, below_root("broken/checkpoints/step-3/state.safetensors"), 1 << 24, &bytes,
-                                   &count));
+    CHECK(context,
+          rlhfi_file_load(context, below_root("broken/checkpoints/step-3/state.safetensors"), 1 << 24, &bytes, &count));
     bytes[count - 5] ^= 1;
     CHECK(context, rlhfi_file_save(context, below_root("broken/checkpoints/step-3/state.safetensors"), bytes, count));
     rlhfi_free(context, bytes);
@@ -292,6 +292,40 @@ static void test_broken_checkpoints_are_passed_over(void **state)
     assert_int_equal(resumed_step(below_root("broken"), "sft"), 0);
     assert_false(exists(below_root("broken"), "checkpoints/step-3"));
     assert_false(exists(below_root("broken"), "metrics.jsonl"));
+}
+
+/* A log that is shorter than the checkpoint remembers, or gone, does not end the run. */
+static void test_log_that_lost_its_end(void **state)
+{
+    char *text;
+
+    (void)state;
+    begin_run(below_root("log"), "sft", 3);
+    CHECK(context, rlhfi_file_truncate(context, below_root("log/metrics.jsonl"), 10));
+    assert_int_equal(resumed_step(below_root("log"), "sft"), 3);
+    text = read_whole(context, below_root("log"), "metrics.jsonl");
+    assert_int_equal(strlen(text), 10);
+    rlhfi_free(context, text);
+    CHECK(context, rlhfi_remove_tree(context, below_root("log/metrics.jsonl")));
+    assert_int_equal(resumed_step(below_root("log"), "sft"), 3);
+}
+
+static void test_tokenizer_of_another_model(void **state)
+{
+    struct parts parts;
+    rlhf_trainer *trainer;
+    char config[512];
+
+    (void)state;
+    make_parts(&parts, context, "sft");
+    strcpy(config, model_config);
+    memcpy(strstr(config, "44"), "20", 2);
+    rlhf_policy_release(&parts.policy);
+    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 1));
+    parts.options.policy = parts.policy;
+    assert_int_equal(rlhf_trainer_create(&trainer, context, parts.recipe, &parts.options), RLHF_E_RANGE);
+    assert_error(context, "is the tokenizer another's?");
+    release_parts(&parts);
 }
 
 static void refuse_resume(struct parts *parts, const char *message)
@@ -478,6 +512,8 @@ int main(void)
         cmocka_unit_test(test_leaves_other_files_alone),
         cmocka_unit_test(test_save_total_limit),
         cmocka_unit_test(test_broken_checkpoints_are_passed_over),
+        cmocka_unit_test(test_log_that_lost_its_end),
+        cmocka_unit_test(test_tokenizer_of_another_model),
         cmocka_unit_test(test_resume_is_the_same_run),
         cmocka_unit_test(test_run_from_paths),
         cmocka_unit_test(test_pretraining_from_a_config),

@@ -58,7 +58,8 @@ static void test_repeats_itself(void **state)
 
 static void compare_directories(const char *a, const char *b)
 {
-    static const char *const files[] = {"metrics.jsonl", "receipt.json", "model/model.safetensors", "model/config.json"};
+    static const char *const files[] = {"metrics.jsonl", "receipt.json", "model/model.safetensors",
+                                        "model/config.json"};
 
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char path[4096], *bytes[2];
@@ -155,8 +156,9 @@ static void test_rate_zero_changes_nothing(void **state)
 
 static void test_no_leash_no_reference(void **state)
 {
-    static const struct { const char *method, *key; } cases[] = {{"reinforce", "kl_coef"}, {"ppo", "kl_coef"},
-                                                                 {"pairwise", "beta"}, {"raft", "beta"}};
+    static const struct {
+        const char *method, *key;
+    } cases[] = {{"reinforce", "kl_coef"}, {"ppo", "kl_coef"}, {"pairwise", "beta"}, {"raft", "beta"}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -188,8 +190,9 @@ static void test_no_leash_no_reference(void **state)
 /* The reference keeps its weights whatever happens to the policy, and the first KL is exactly 0. */
 static void test_reference_stays(void **state)
 {
-    static const struct { const char *method, *kl; } cases[] = {{"reinforce", "kl"}, {"ppo", "objective/kl"},
-                                                                {"pairwise", "kl"}};
+    static const struct {
+        const char *method, *kl;
+    } cases[] = {{"reinforce", "kl"}, {"ppo", "objective/kl"}, {"pairwise", "kl"}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -246,9 +249,11 @@ static void weights_after_one_step(const char *method, const char *batch, const 
 /* One batch of 8 is 8 batches of 1, whatever the lengths. Pairs of one prompt stay together: 4 batches of 2. */
 static void test_accumulation(void **state)
 {
-    static const struct { const char *method, *batch, *accumulation; } cases[] = {
-        {"sft", "1", "8"}, {"pretrain", "1", "8"}, {"raft", "1", "8"}, {"reinforce", "1", "8"}, {"ppo", "1", "8"},
-        {"pairwise", "2", "4"}, {"reward", "2", "4"},
+    static const struct {
+        const char *method, *batch, *accumulation;
+    } cases[] = {
+        {"sft", "1", "8"}, {"pretrain", "1", "8"}, {"raft", "1", "8"},   {"reinforce", "1", "8"},
+        {"ppo", "1", "8"}, {"pairwise", "2", "4"}, {"reward", "2", "4"},
     };
 
     (void)state;
@@ -265,7 +270,8 @@ static void test_accumulation(void **state)
         }
         assert_true(greatest > 0);
         /* Answers to one prompt pull in opposite directions: what remains of scores is smaller than what went in. */
-        if (difference > (strcmp(cases[i].method, "reward") == 0 ? 4e-6 : 1e-6) * greatest || fabs(loss[0] - loss[1]) > 1e-6 * fabs(loss[0]) + 1e-9)
+        if (difference > (strcmp(cases[i].method, "reward") == 0 ? 4e-6 : 1e-6) * greatest ||
+            fabs(loss[0] - loss[1]) > 1e-6 * fabs(loss[0]) + 1e-9)
             fail_msg("%s: gradients differ by %g of %g, losses %.9g and %.9g", cases[i].method, difference, greatest,
                      loss[0], loss[1]);
         free(whole);

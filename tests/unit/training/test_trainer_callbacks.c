@@ -1,5 +1,5 @@
-/* The user's code inside a run: callbacks, scorers, objectives. What they return comes out, and a step that fails leaves
- * everything as it was. */
+/* The user's code inside a run: callbacks, scorers, objectives. What they return comes out, and a step that fails
+ * leaves everything as it was. */
 #include "runs.h"
 
 enum { MINE = RLHF_E_USER_FIRST - 7 };
@@ -211,9 +211,15 @@ static rlhf_status nothing_scorable(void *user_data, const rlhf_score_input *in,
 
 static void test_unscorable_rows_take_no_part(void **state)
 {
-    static const struct { const char *method; double left_out; } cases[] = {
+    static const struct {
+        const char *method;
+        double left_out;
+    } cases[] = {
         /* of 4 (8, 12) rows every third beginning with 1 is NaN; pairs lose their partners too */
-        {"ppo", 3}, {"reinforce", 1}, {"pairwise", 2}, {"raft", 4},
+        {"ppo", 3},
+        {"reinforce", 1},
+        {"pairwise", 2},
+        {"raft", 4},
     };
 
     (void)state;
@@ -314,8 +320,8 @@ static rlhf_status my_policy_loss(void *user_data, const rlhf_policy_loss_input 
     struct mine *self = user_data;
 
     if (self->calls++ == 0)
-        self->first_ratio_was_one = memcmp(in->log_prob, in->log_prob_old,
-                                           (size_t)in->offset[in->rows] * sizeof *in->log_prob) == 0;
+        self->first_ratio_was_one =
+            memcmp(in->log_prob, in->log_prob_old, (size_t)in->offset[in->rows] * sizeof *in->log_prob) == 0;
     RLHFI_TRY(rlhf_objective_policy_loss(self->inner, in, out));
     if (self->calls == self->nan_call)
         out->d_log_prob[0] = INFINITY;
@@ -344,9 +350,17 @@ static rlhf_objective *make_mine(struct mine *self, const char *builtin, uint32_
  * first update sees the log-probabilities of sampling bit for bit. */
 static void test_objective_of_mine(void **state)
 {
-    static const struct { const char *method, *builtin; uint32_t need; } cases[] = {
-        {"pretrain", "sft", 0}, {"sft", "sft", 0}, {"reward", "bradley_terry", 0}, {"raft", "sft", 0},
-        {"reinforce", "reinforce", 0}, {"pairwise", "pairwise", RLHF_NEED_GROUPS}, {"ppo", "ppo", 0},
+    static const struct {
+        const char *method, *builtin;
+        uint32_t need;
+    } cases[] = {
+        {"pretrain", "sft", 0},
+        {"sft", "sft", 0},
+        {"reward", "bradley_terry", 0},
+        {"raft", "sft", 0},
+        {"reinforce", "reinforce", 0},
+        {"pairwise", "pairwise", RLHF_NEED_GROUPS},
+        {"ppo", "ppo", 0},
     };
 
     (void)state;
@@ -511,7 +525,8 @@ static void test_names_of_metrics(void **state)
         "loss grad_norm learning_rate entropy mean_token_accuracy num_tokens epoch reward reward_std "
         "frac_reward_zero_std rewards/vowels/mean rewards/vowels/std completions/mean_length completions/clipped_ratio "
         "rlhf/selected_reward eval_reward",
-        "loss grad_norm learning_rate entropy num_tokens epoch reward reward_std frac_reward_zero_std rewards/vowels/mean "
+        "loss grad_norm learning_rate entropy num_tokens epoch reward reward_std frac_reward_zero_std "
+        "rewards/vowels/mean "
         "rewards/vowels/std completions/mean_length completions/min_length completions/max_length "
         "completions/mean_terminated_length completions/min_terminated_length completions/max_terminated_length "
         "completions/clipped_ratio kl eval_reward eval_rlhf/sequence_kl",

@@ -17,14 +17,17 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Where things come from and go to, and how often the run reports: tested elsewhere, and without effect on the weights. */
+/* Where things come from and go to, and how often the run reports: tested elsewhere, and without effect on the weights.
+ */
 static const char *const silent[] = {
-    "model_name_or_path", "init_from_config", "tokenizer_name_or_path", "reward_model_path", "value_model_path",
-    "dataset_name", "eval_dataset_name", "dataset_bad_rows", "chat_template", "output_dir", "logging_steps", "eval_steps",
-    "save_steps", "save_total_limit",
+    "model_name_or_path", "init_from_config", "tokenizer_name_or_path", "reward_model_path",
+    "value_model_path",   "dataset_name",     "eval_dataset_name",      "dataset_bad_rows",
+    "chat_template",      "output_dir",       "logging_steps",          "eval_steps",
+    "save_steps",         "save_total_limit",
 };
 
-/* Another value for each key ("method:key" comes before key), and what else must be set for the key to count: "key=value key=value". */
+/* Another value for each key ("method:key" comes before key), and what else must be set for the key to count:
+ * "key=value key=value". */
 static const struct {
     const char *key, *value, *needs;
 } changes[] = {
@@ -198,7 +201,8 @@ int main(void)
         for (int which = 0; which < 2; which++) {
             int i = 2 * m + which;
             snprintf(names[i], sizeof names[i], "%s %s", all_methods[m], which == 0 ? "keys" : "choices");
-            tests[i] = (struct CMUnitTest){.name = names[i], .test_func = which == 0 ? every_key : every_choice,
+            tests[i] = (struct CMUnitTest){.name = names[i],
+                                           .test_func = which == 0 ? every_key : every_choice,
                                            .initial_state = (void *)(uintptr_t)all_methods[m]};
         }
     return _cmocka_run_group_tests("keys", tests, 2 * ALL_METHODS, setup, teardown);

@@ -1,5 +1,5 @@
-/* Runs with an allocator that refuses: whichever piece is refused, the call says so and nothing is lost. And once a step
- * has made room, later ones ask for nothing. */
+/* Runs with an allocator that refuses: whichever piece is refused, the call says so and nothing is lost. And once a
+ * step has made room, later ones ask for nothing. */
 #include "runs.h"
 
 struct counter {
