@@ -45,8 +45,8 @@ enum {
  *  Special tokens of the post-processor (BOS) stand around every row; conversational rows get neither these nor EOS,
  *  because they bring their own.
  *  owner    *out is yours    null  INVAL
- *  errors   RANGE (rows), INVAL (rows of different kinds; EOS asked for, but the tokenizer has none), FORMAT (row named),
- *           NOMEM; *out is NULL then
+ *  errors   RANGE (rows), INVAL (rows of different kinds; EOS asked for, but the tokenizer has none), FORMAT (row
+ *           named), NOMEM; *out is NULL then
  *  threads  the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_batch_tokenize(rlhf_batch **out, const rlhf_tokenizer *tokenizer, const rlhf_dataset *dataset,
                                          uint64_t first, uint64_t count, uint32_t flags);

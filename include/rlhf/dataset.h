@@ -56,8 +56,8 @@ RLHF_API void rlhf_dataset_options_init(rlhf_dataset_options *options, size_t si
  *  kept in extra. A bad row is bad JSON, a column missing or of the wrong type, NUL in a text, two answers that are the
  *  same or whose transcripts part too early; if all rows are bad, skipping them is an error, too.
  *  owner    *out is yours    null  out, context, path: INVAL; options: defaults
- *  errors   IO, FORMAT ("file:line: what"; lines and documents over 64 MiB and broken gzip data always stop), CANCELED,
- *           NOMEM; *out is NULL then    threads the context's    since 0.1 */
+ *  errors   IO, FORMAT ("file:line: what"; lines over 64 MiB and broken gzip data always stop), CANCELED, NOMEM;
+ *           *out is NULL then    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_dataset_load(rlhf_dataset **out, rlhf_context *context, const char *path,
                                        const rlhf_dataset_options *options);
 

@@ -100,8 +100,10 @@ static int64_t slice_rows(const rlhf_batch_view *view, int64_t first, enum readi
     return r - first;
 }
 
-static rlhf_status enter(rlhfi_model *model, const rlhf_batch_view *view, enum reading reading)
+static rlhf_status enter(rlhfi_model *model, const rlhf_batch_view *view, enum reading reading,
+                         enum rlhfi_head_kind head)
 {
+    RLHFI_REQUIRE(model->context, model->head == head);
     RLHFI_TRY(rlhfi_model_idle(model));
     return check_batch(model, view, reading);
 }
@@ -119,7 +121,7 @@ rlhf_status rlhfi_model_log_probs(rlhfi_model *model, const rlhf_batch_view *bat
     int64_t done_items = 0, rows;
     rlhf_status status = RLHF_OK;
 
-    RLHFI_TRY(enter(model, batch, RESPONSE_TOKENS));
+    RLHFI_TRY(enter(model, batch, RESPONSE_TOKENS, RLHFI_HEAD_TOKENS));
     for (int64_t first = 0; first < batch->rows && status == RLHF_OK; first += rows) {
         rlhfi_head_result result = {
             .log_prob = stats->log_prob + done_items,
@@ -150,7 +152,7 @@ rlhf_status rlhfi_model_scalars(rlhfi_model *model, const rlhf_batch_view *batch
     int64_t done_items = 0, rows;
     rlhf_status status = RLHF_OK;
 
-    RLHFI_TRY(enter(model, batch, reading));
+    RLHFI_TRY(enter(model, batch, reading, RLHFI_HEAD_SCALAR));
     for (int64_t first = 0; first < batch->rows && status == RLHF_OK; first += rows) {
         struct plan plan;
         float *hidden;
@@ -255,7 +257,7 @@ rlhf_status rlhfi_model_train(rlhfi_model *model, const rlhf_batch_view *batch, 
     rlhfi_train_arrays arrays;
     rlhf_status status;
 
-    RLHFI_TRY(enter(model, batch, RESPONSE_TOKENS));
+    RLHFI_TRY(enter(model, batch, RESPONSE_TOKENS, RLHFI_HEAD_TOKENS));
     rlhfi_arena_reset(model->arena);
     status = train_tokens(model, batch, inverse_temperature, &result, &arrays, loss, user_data);
     rlhfi_arena_reset(model->arena);
@@ -293,7 +295,7 @@ rlhf_status rlhfi_model_train_scalars(rlhfi_model *model, const rlhf_batch_view 
     enum reading reading = per_token ? RESPONSE_TOKENS : LAST_TOKENS;
     rlhf_status status;
 
-    RLHFI_TRY(enter(model, batch, reading));
+    RLHFI_TRY(enter(model, batch, reading, RLHFI_HEAD_SCALAR));
     rlhfi_arena_reset(model->arena);
     status = train_scalars(model, batch, reading, loss, user_data);
     rlhfi_arena_reset(model->arena);

@@ -140,16 +140,49 @@ static rlhf_status setup_tokenizer(rlhfi_trainer *trainer, const rlhf_trainer_op
                            : missing(trainer, "tokenizer_name_or_path", "tokenizer");
 }
 
+/* Every model must know every id that the tokenizer can make, and all of them must speak of the same ids. An embedding
+ * may have spare rows, as many checkpoints do. */
+static rlhf_status check_vocabularies(rlhfi_trainer *trainer)
+{
+    const rlhfi_model *models[] = {
+        trainer->policy != NULL ? trainer->policy->model : NULL,
+        trainer->reward_model != NULL ? trainer->reward_model->model : NULL,
+        trainer->value_model != NULL ? trainer->value_model->model : NULL,
+    };
+    static const char *const names[] = {"policy", "reward model", "value model"};
+    int64_t ids = rlhf_tokenizer_vocabulary(trainer->tokenizer), first = 0;
+
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        int64_t vocabulary = models[i] != NULL ? models[i]->architecture.vocabulary : 0;
+        if (models[i] == NULL)
+            continue;
+        if (vocabulary < ids)
+            return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+                              "the tokenizer has %lld ids, the %s knows %lld: they do not belong together",
+                              (long long)ids, names[i], (long long)vocabulary);
+        if (first != 0 && vocabulary != first)
+            return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+                              "the policy has a vocabulary of %lld, the %s one of %lld: they do not belong together",
+                              (long long)first, names[i], (long long)vocabulary);
+        first = vocabulary;
+    }
+    return RLHF_OK;
+}
+
 rlhf_status rlhfi_setup_models(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
     RLHFI_TRY(setup_tokenizer(trainer, options));
-    if (trainer->method == RLHFI_REWARD)
-        return setup_trained_reward_model(trainer, options);
+    if (trainer->method == RLHFI_REWARD) {
+        RLHFI_TRY(setup_trained_reward_model(trainer, options));
+        return check_vocabularies(trainer);
+    }
     RLHFI_TRY(setup_policy(trainer, options));
     if (trainer->method == RLHFI_PRETRAIN || trainer->method == RLHFI_SFT)
-        return RLHF_OK;
+        return check_vocabularies(trainer);
     RLHFI_TRY(setup_scorer(trainer, options));
-    return trainer->method == RLHFI_PPO ? setup_value_model(trainer, options) : RLHF_OK;
+    if (trainer->method == RLHFI_PPO)
+        RLHFI_TRY(setup_value_model(trainer, options));
+    return check_vocabularies(trainer);
 }
 
 rlhf_status rlhfi_setup_role(rlhfi_trainer *trainer, const char *name, rlhfi_model *model)

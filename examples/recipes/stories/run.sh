@@ -51,7 +51,7 @@ while [ "$seed" -lt "$seeds" ]; do
         "$rlhf" best-of-n --model "$run/sft/model" --data data/prompts.jsonl --scorer lexicon:data/lexicon.txt --n 4 \
             --max-new-tokens 96 --seed "$seed" --pairs "$run/pairs.jsonl"
     fi
-    ln -sfn "$run/pairs.jsonl" data/pairs.jsonl
+    cp "$run/pairs.jsonl" data/pairs.jsonl
     "$rlhf" run "$run/methods.yaml" --out "$run" --resume
     for stage in sft raft reinforce pairwise ppo; do
         "$rlhf" eval --model "$run/$stage/model" --reference "$run/sft/model" --data data/judged.jsonl --n 4 \

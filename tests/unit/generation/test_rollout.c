@@ -726,7 +726,7 @@ static rlhf_status watch_allocations(void *user_data, int64_t row, int32_t token
     return RLHF_OK;
 }
 
-/* Once the first steps have run, decoding lives on what it has: 45 tokens fit the cache's first piece. */
+/* Once a context has seen such a run, later steps live on what is there: 45 tokens fit the cache's first piece. */
 static void later_steps_allocate_nothing(void **state)
 {
     for (int kind = 0; kind < MODELS; kind++) {
@@ -739,6 +739,8 @@ static void later_steps_allocate_nothing(void **state)
         rlhf_rollout *rollout;
 
         options.ignore_stop = 1;
+        rollout = roll(model, prompts, &options);
+        rlhf_rollout_release(&rollout);
         CHECK(rlhf_rollout_run(&rollout, model, prompts, &options, watch_allocations, &watch));
         assert_int_equal(watch.tokens, 86);
         assert_int_equal(watch.after, watch.before);

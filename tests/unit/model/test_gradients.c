@@ -242,6 +242,7 @@ static void test_refusals(void **state)
     rows->token[2] = -1;
     assert_int_equal(rlhfi_model_train(model, &rows->view, 1.0f, false, false, false, linear_loss, &l), RLHF_E_RANGE);
     rows->token[2] = token;
+    assert_int_equal(rlhfi_model_train_scalars(model, &rows->view, true, linear_scalar_loss, &l), RLHF_E_INVAL);
     rows->prompt_length[1] = 0;
     assert_int_equal(rlhfi_model_train(model, &rows->view, 1.0f, false, false, false, linear_loss, &l), RLHF_E_INVAL);
     assert_true(all_zero(model->gradient, model->weights->count));
