@@ -24,8 +24,9 @@ install_packages() {
     log=$(mktemp)
     # The archive's lists may be old or absent on a bare machine.
     # shellcheck disable=SC2086
-    if $as_root env DEBIAN_FRONTEND=noninteractive apt-get update >"$log" 2>&1 &&
-        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >>"$log" 2>&1; then
+    quiet="env DEBIAN_FRONTEND=noninteractive"
+    if $as_root $quiet apt-get update >"$log" 2>&1 &&
+        $as_root $quiet apt-get install -y --no-install-recommends $missing >>"$log" 2>&1; then
         rm -f "$log"
     else
         tail -n 20 "$log" >&2
@@ -45,5 +46,6 @@ blis_package() {
     echo libblis-serial-dev
 }
 
-build_packages="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libyaml-dev libpcre2-dev libutf8proc-dev zlib1g-dev"
+build_packages="gcc libc6-dev meson ninja-build pkg-config"
+build_packages="$build_packages libjansson-dev libyaml-dev libpcre2-dev libutf8proc-dev zlib1g-dev"
 test_packages="libcmocka-dev python3 g++"

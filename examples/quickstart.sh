@@ -1,5 +1,5 @@
 #!/bin/sh
-# From a fresh clone to a report: installs what is missing, builds, runs `rlhf quickstart` with the arguments given here.
+# From a fresh clone to a report: installs what is missing, builds, runs `rlhf quickstart` with the arguments given.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/.ci/packages.sh"

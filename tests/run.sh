@@ -2,7 +2,7 @@
 # Builds and runs the tests; the last line is "N passed, N failed, N skipped".
 #
 #   tests/run.sh                        everything, optimised build
-#   tests/run.sh --suite parity         one suite (unit gradient parity exact fault fuzz header lint e2e ...); repeatable
+#   tests/run.sh --suite parity         one suite (unit gradient parity exact fault fuzz header lint e2e); repeatable
 #   tests/run.sh --setup asan           address and undefined-behaviour sanitizers
 #   tests/run.sh --setup tsan           thread sanitizer
 #   tests/run.sh --setup valgrind       under valgrind
@@ -41,8 +41,14 @@ wrap=""
 multiplier=1
 case $setup in
 "") name=test configure="$configure --buildtype=release" ;;
-asan) name=asan configure="$configure -Db_sanitize=address,undefined -Db_lundef=false --buildtype=debugoptimized" multiplier=4 ;;
-tsan) name=tsan configure="$configure -Db_sanitize=thread -Db_lundef=false --buildtype=debugoptimized" multiplier=8 ;;
+asan)
+    name=asan multiplier=4
+    configure="$configure -Db_sanitize=address,undefined -Db_lundef=false --buildtype=debugoptimized"
+    ;;
+tsan)
+    name=tsan multiplier=8
+    configure="$configure -Db_sanitize=thread -Db_lundef=false --buildtype=debugoptimized"
+    ;;
 valgrind)
     name=valgrind configure="$configure --buildtype=debugoptimized" multiplier=40
     # Our valgrind does not know AVX-512: the tests run on the other instruction sets there.
@@ -64,7 +70,11 @@ if [ ! -f "$build/build.ninja" ]; then
     rm -f "$build.log"
 fi
 echo "building $build"
-ninja -C "$build" >"$build/build.log" 2>&1 || { tail -n 60 "$build/build.log" >&2; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+ninja -C "$build" >"$build/build.log" 2>&1 || {
+    tail -n 60 "$build/build.log" >&2
+    echo "0 passed, 1 failed, 0 skipped"
+    exit 1
+}
 
 RLHF_GOLDEN=${RLHF_GOLDEN:-$root/../shared/golden}
 RLHF_SHARED=${RLHF_SHARED:-$root/../shared}
@@ -76,10 +86,11 @@ cd "$build"
 status=0
 if [ -n "$wrap" ]; then
     # shellcheck disable=SC2086
-    "$meson" test --no-rebuild --timeout-multiplier $multiplier --wrapper "$wrap" --suite unit $names >test.log 2>&1 || status=$?
+    "$meson" test --no-rebuild --timeout-multiplier $multiplier --wrapper "$wrap" --suite unit $names \
+        >test.log 2>&1 || status=$?
 else
     # shellcheck disable=SC2086
-    "$meson" test --no-rebuild --timeout-multiplier $multiplier --no-suite lint-slow $selection $names >test.log 2>&1 || status=$?
+    "$meson" test --no-rebuild --timeout-multiplier $multiplier $selection $names >test.log 2>&1 || status=$?
 fi
 python3 "$root/tests/summary.py" meson-logs/testlog.json || status=1
 exit $status

@@ -2,6 +2,7 @@
 """Reads Meson's testlog.json: prints what failed and what was skipped, a line per suite, and the totals as last line.
 
 Programs on cmocka report each of their cases; any other test counts as one case."""
+
 import json
 import re
 import sys

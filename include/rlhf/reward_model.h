@@ -34,7 +34,8 @@ RLHF_API rlhf_status rlhf_reward_model_score(rlhf_reward_model *model, const rlh
 /** Adds to the gathered gradients from d loss / d raw score.
  *  shapes d_score [rows]    owner yours    null INVAL    errors as rlhf_reward_model_score, NONFINITE
  *  threads the context's    since 0.1 */
-RLHF_API rlhf_status rlhf_reward_model_backward(rlhf_reward_model *model, const rlhf_batch *batch, const float *d_score);
+RLHF_API rlhf_status rlhf_reward_model_backward(rlhf_reward_model *model, const rlhf_batch *batch,
+                                                const float *d_score);
 
 /** Sets the affine map of scores (1, 0 = none).  owner -    null INVAL    errors INVAL (not finite, gain 0)
  *  threads the context's    since 0.1    source 1909.08593 (scores of mean 0 and deviation 1) */

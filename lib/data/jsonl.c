@@ -1,5 +1,7 @@
-/* Files to rows and rows to lines: JSON lines, and plain text documents. */
+/* Files to rows and rows to lines: JSON lines, a JSON list, plain text documents. */
 #include "data/dataset.h"
+
+enum { LARGEST_LIST = 1024 * 1024 * 1024 };
 
 bool rlhfi_has_suffix(const char *path, const char *suffix)
 {
@@ -47,6 +49,13 @@ static rlhf_status name_column(rlhf_context *context, rlhf_status status)
     return rlhfi_fail(context, status, "column %s", text + sizeof name - 1);
 }
 
+static rlhf_status store_object(struct reading *reading, rlhfi_row_builder *builder, const rlhfi_json *object)
+{
+    rlhf_row row;
+    RLHFI_TRY(rlhfi_row_from_json(builder, object, reading->options->chat_template, &row));
+    return rlhfi_dataset_store(reading->dataset, &row);
+}
+
 static rlhf_status read_json_lines(struct reading *reading, rlhfi_lines *lines)
 {
     rlhf_context *context = reading->dataset->context;
@@ -61,19 +70,56 @@ static rlhf_status read_json_lines(struct reading *reading, rlhfi_lines *lines)
         if (status != RLHF_OK || strspn(line, " \t") == bytes)
             continue;
         rlhfi_json *object = NULL;
-        rlhf_row row;
         rlhf_status good = rlhfi_json_parse(&object, context, line, bytes, "row");
-        if (good != RLHF_OK)
-            good = name_column(context, good);
-        else
-            good = rlhfi_row_from_json(&builder, object, reading->options->chat_template, &row);
-        if (good == RLHF_OK)
-            good = rlhfi_dataset_store(reading->dataset, &row);
+        good = good == RLHF_OK ? store_object(reading, &builder, object) : name_column(context, good);
         rlhfi_json_release(&object);
         status = judge(reading, good, number);
     }
     rlhfi_row_builder_free(&builder);
     return status == RLHF_E_END ? RLHF_OK : status;
+}
+
+/* A file that is one list of objects, as Alpaca is published; it is parsed as a whole. Its rows are numbered from 1. */
+static rlhf_status read_json_list(struct reading *reading, const rlhfi_string *text)
+{
+    rlhfi_row_builder builder;
+    rlhfi_json *list = NULL;
+    rlhf_status status = rlhfi_json_parse(&list, reading->dataset->context, text->data, text->size, reading->path);
+    rlhfi_row_builder_init(&builder, reading->dataset->context);
+    for (size_t i = 0; status == RLHF_OK && i < rlhfi_json_size(list) && !enough(reading); i++)
+        status = judge(reading, store_object(reading, &builder, rlhfi_json_at(list, i)), (int64_t)i + 1);
+    rlhfi_row_builder_free(&builder);
+    rlhfi_json_release(&list);
+    return status;
+}
+
+/* The whole file, if its first character opens a list; else nothing. */
+static rlhf_status load_list(struct reading *reading, rlhfi_string *text)
+{
+    rlhf_context *context = reading->dataset->context;
+    rlhfi_source *source = NULL;
+    char chunk[4096];
+    size_t got, begin = 0;
+    rlhf_status status = rlhfi_source_open(&source, context, reading->path);
+    while (status == RLHF_OK) {
+        status = rlhfi_source_read(source, chunk, sizeof chunk, &got);
+        if (status != RLHF_OK || got == 0)
+            break;
+        rlhfi_string_add_bytes(text, chunk, got);
+        while (begin < text->size && strchr(" \t\r\n", text->data[begin]))
+            begin++;
+        if (text->failed)
+            status = rlhfi_out_of_memory(context);
+        else if (text->size > LARGEST_LIST)
+            status = rlhfi_fail(context, RLHF_E_FORMAT, "%s: over %d bytes in one list: make it JSON lines",
+                                reading->path, LARGEST_LIST);
+        else if (begin < text->size && text->data[begin] != '[')
+            break;
+    }
+    if (begin == text->size || text->data[begin] != '[')
+        text->size = 0;
+    rlhfi_source_close(&source);
+    return status;
 }
 
 /* A document without the empty lines around it; nothing, if that is all it has. */
@@ -134,15 +180,30 @@ static rlhf_status read_documents(struct reading *reading, rlhfi_lines *lines)
     return status == RLHF_E_END ? RLHF_OK : status;
 }
 
+static rlhf_status read_lines(struct reading *reading, rlhf_status (*read)(struct reading *, rlhfi_lines *))
+{
+    rlhfi_lines *lines = NULL;
+    RLHFI_TRY(rlhfi_lines_open(&lines, reading->dataset->context, reading->path));
+    rlhf_status status = read(reading, lines);
+    rlhfi_lines_close(&lines);
+    return status;
+}
+
 rlhf_status rlhfi_dataset_read(rlhf_dataset *dataset, const char *path, const rlhf_dataset_options *options)
 {
     struct reading reading = {.dataset = dataset, .options = options, .path = path};
-    rlhfi_lines *lines = NULL;
-    RLHFI_TRY(rlhfi_lines_open(&lines, dataset->context, path));
-    rlhf_status status = rlhfi_has_suffix(path, ".txt") || rlhfi_has_suffix(path, ".txt.gz")
-                             ? read_documents(&reading, lines)
-                             : read_json_lines(&reading, lines);
-    rlhfi_lines_close(&lines);
+    rlhf_status status = RLHF_OK;
+    rlhfi_string list;
+    rlhfi_string_init(&list, dataset->context);
+    if (rlhfi_has_suffix(path, ".json") || rlhfi_has_suffix(path, ".json.gz"))
+        status = load_list(&reading, &list);
+    if (status == RLHF_OK && list.size > 0)
+        status = read_json_list(&reading, &list);
+    else if (status == RLHF_OK && (rlhfi_has_suffix(path, ".txt") || rlhfi_has_suffix(path, ".txt.gz")))
+        status = read_lines(&reading, read_documents);
+    else if (status == RLHF_OK)
+        status = read_lines(&reading, read_json_lines);
+    rlhfi_string_free(&list);
     if (status == RLHF_OK && dataset->count == 0 && dataset->skipped > 0)
         return rlhfi_fail(dataset->context, RLHF_E_FORMAT, "%s (and no row is good)", reading.first_bad);
     return status;

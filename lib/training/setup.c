@@ -157,11 +157,11 @@ static rlhf_status check_vocabularies(rlhfi_trainer *trainer)
         if (models[i] == NULL)
             continue;
         if (vocabulary < ids)
-            return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+            return rlhfi_fail(trainer->context, RLHF_E_RANGE,
                               "the tokenizer has %lld ids, the %s knows %lld: they do not belong together",
                               (long long)ids, names[i], (long long)vocabulary);
         if (first != 0 && vocabulary != first)
-            return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+            return rlhfi_fail(trainer->context, RLHF_E_RANGE,
                               "the policy has a vocabulary of %lld, the %s one of %lld: they do not belong together",
                               (long long)first, names[i], (long long)vocabulary);
         first = vocabulary;

@@ -143,25 +143,6 @@ static rlhf_status check_directory(rlhfi_trainer *trainer, const rlhf_trainer_op
     return RLHF_OK;
 }
 
-/* A tokenizer of another model is found out before the first step. */
-static rlhf_status check_tokens(rlhfi_trainer *trainer, const rlhfi_examples *examples, const char *what)
-{
-    int64_t vocabulary = trainer->state.role[0].model->architecture.vocabulary;
-
-    for (uint64_t row = 0; examples != NULL && row < examples->rows; row++) {
-        for (int side = 0; side < (examples->second != NULL ? 2 : 1); side++) {
-            const rlhfi_sequence *sequence = side == 0 ? &examples->first[row] : &examples->second[row];
-            for (int32_t i = 0; i < sequence->length; i++)
-                if (sequence->tokens[i] >= vocabulary)
-                    return rlhfi_fail(trainer->context, RLHF_E_RANGE,
-                                      "%s: row %llu has token %d, the model knows %lld: is the tokenizer another's?",
-                                      what, (unsigned long long)examples->source[row], (int)sequence->tokens[i],
-                                      (long long)vocabulary);
-        }
-    }
-    return RLHF_OK;
-}
-
 static rlhf_status prepare(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
     char *checkpoint = NULL, *reference = NULL;
@@ -174,8 +155,6 @@ static rlhf_status prepare(rlhfi_trainer *trainer, const rlhf_trainer_options *o
     RLHFI_TRY(rlhfi_setup_data(trainer, options));
     RLHFI_TRY(rlhfi_setup_objectives(trainer, options));
     RLHFI_TRY(trainer->table->prepare(trainer));
-    RLHFI_TRY(check_tokens(trainer, trainer->examples, "dataset"));
-    RLHFI_TRY(check_tokens(trainer, trainer->eval_examples, "eval_dataset"));
     if (trainer->total_steps == 0)
         return rlhfi_fail(trainer->context, RLHF_E_INVAL, "num_train_epochs: the run would have no step");
     RLHFI_TRY(rlhfi_order_create(&trainer->order, trainer->context, trainer->examples->rows,

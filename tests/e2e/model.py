@@ -1,4 +1,5 @@
 """Makes tiny models, tokenizers and data files with the standard library alone."""
+
 import json
 import os
 import random
@@ -24,15 +25,39 @@ def write_tokenizer(directory, ids=258):
         vocabulary[byte_alphabet()[byte]] = len(vocabulary)
     for i in range(258, ids):
         vocabulary["extra%d" % i] = i
-    special = [{"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-                "special": True} for i, text in enumerate(["<s>", "</s>"])]
-    tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": special, "normalizer": None,
-                 "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-                 "post_processor": None,
-                 "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-                 "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-                           "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": vocabulary,
-                           "merges": []}}
+    special = [
+        {
+            "id": i,
+            "content": text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for i, text in enumerate(["<s>", "</s>"])
+    ]
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": special,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": vocabulary,
+            "merges": [],
+        },
+    }
     with open(os.path.join(directory, "tokenizer.json"), "w", encoding="utf-8") as file:
         json.dump(tokenizer, file, ensure_ascii=False)
     with open(os.path.join(directory, "tokenizer_config.json"), "w", encoding="utf-8") as file:
@@ -79,11 +104,24 @@ def llama_tensors(vocabulary, width=32, inner=48, layers=2, heads=4, kv_heads=2,
 
 
 def llama_config(vocabulary, width=32, inner=48, layers=2, heads=4, kv_heads=2, reward=False):
-    config = {"architectures": ["LlamaForSequenceClassification" if reward else "LlamaForCausalLM"], "model_type": "llama",
-              "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": heads,
-              "num_key_value_heads": kv_heads, "vocab_size": vocabulary, "max_position_embeddings": 128,
-              "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": True,
-              "bos_token_id": 0, "eos_token_id": 1, "torch_dtype": "float32"}
+    config = {
+        "architectures": ["LlamaForSequenceClassification" if reward else "LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "torch_dtype": "float32",
+    }
     if reward:
         config["id2label"] = {"0": "LABEL_0"}
     return config
@@ -91,7 +129,9 @@ def llama_config(vocabulary, width=32, inner=48, layers=2, heads=4, kv_heads=2, 
 
 def write_model(directory, vocabulary=258, seed=1, reward=False, tokenizer_ids=258):
     os.makedirs(directory, exist_ok=True)
-    write_safetensors(os.path.join(directory, "model.safetensors"), llama_tensors(vocabulary, seed=seed, reward=reward))
+    write_safetensors(
+        os.path.join(directory, "model.safetensors"), llama_tensors(vocabulary, seed=seed, reward=reward)
+    )
     with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
         json.dump(llama_config(vocabulary, reward=reward), file)
     write_tokenizer(directory, tokenizer_ids)

@@ -2,6 +2,7 @@
 """Runs the program as a user does: what works must leave its results, what is wrong must be refused with one line.
 
 usage: test_program.py RLHF"""
+
 import hashlib
 import json
 import os
@@ -24,13 +25,23 @@ PAIRS = [{"prompt": row["prompt"], "chosen": " yes.", "rejected": " no, no."} fo
 
 
 def run(*arguments, **options):
-    return subprocess.run([PROGRAM] + [str(a) for a in arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=600, **options)
+    return subprocess.run(
+        [PROGRAM] + [str(a) for a in arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=600,
+        **options,
+    )
 
 
 def succeeds(*arguments):
     result = run(*arguments)
-    assert result.returncode == 0, "%s: exit %d: %s" % (" ".join(map(str, arguments)), result.returncode, result.stderr)
+    assert result.returncode == 0, "%s: exit %d: %s" % (
+        " ".join(map(str, arguments)),
+        result.returncode,
+        result.stderr,
+    )
     return result
 
 
@@ -65,24 +76,68 @@ def digest(path):
 METHODS = {
     "sft": ["--dataset_name", "sft.jsonl", "--num_train_epochs", 2, "--per_device_train_batch_size", 4],
     "reward": ["--dataset_name", "pairs.jsonl", "--num_train_epochs", 2, "--per_device_train_batch_size", 4],
-    "raft": ["--dataset_name", "prompts.jsonl", "--reward_model_path", "judge", "--num_iterations", 4,
-             "--prompts_per_iteration", 4, "--num_generations", 2, "--response_length", 6],
-    "reinforce": ["--dataset_name", "prompts.jsonl", "--reward_model_path", "judge", "--total_episodes", 32,
-                  "--num_generations", 2, "--response_length", 6],
-    "pairwise": ["--dataset_name", "prompts.jsonl", "--reward_model_path", "judge", "--total_episodes", 32,
-                 "--response_length", 6],
-    "ppo": ["--dataset_name", "prompts.jsonl", "--reward_model_path", "judge", "--total_episodes", 32,
-            "--response_length", 6],
+    "raft": [
+        "--dataset_name",
+        "prompts.jsonl",
+        "--reward_model_path",
+        "judge",
+        "--num_iterations",
+        4,
+        "--prompts_per_iteration",
+        4,
+        "--num_generations",
+        2,
+        "--response_length",
+        6,
+    ],
+    "reinforce": [
+        "--dataset_name",
+        "prompts.jsonl",
+        "--reward_model_path",
+        "judge",
+        "--total_episodes",
+        32,
+        "--num_generations",
+        2,
+        "--response_length",
+        6,
+    ],
+    "pairwise": [
+        "--dataset_name",
+        "prompts.jsonl",
+        "--reward_model_path",
+        "judge",
+        "--total_episodes",
+        32,
+        "--response_length",
+        6,
+    ],
+    "ppo": [
+        "--dataset_name",
+        "prompts.jsonl",
+        "--reward_model_path",
+        "judge",
+        "--total_episodes",
+        32,
+        "--response_length",
+        6,
+    ],
 }
 
 
 def train(method, out, *more):
-    return [method, "--model_name_or_path", "policy", "--learning_rate", "1e-3", "--out", out] + METHODS[method] + list(more)
+    return (
+        [method, "--model_name_or_path", "policy", "--learning_rate", "1e-3", "--out", out]
+        + METHODS[method]
+        + list(more)
+    )
 
 
 def test_help():
     assert "quickstart" in succeeds("--help").stdout
-    for command in "pretrain sft reward best-of-n raft reinforce pairwise ppo run generate score eval inspect check".split():
+    for (
+        command
+    ) in "pretrain sft reward best-of-n raft reinforce pairwise ppo run generate score eval inspect check".split():
         assert command in succeeds("--help").stdout, command
         assert "usage" in succeeds(command, "--help").stdout or command in succeeds(command, "--help").stdout
     for method in METHODS:
@@ -92,7 +147,17 @@ def test_help():
 def test_usage_errors():
     refuses("unknown command", "sftt", code=2)
     refuses("needs a value", "sft", "--config", code=2)
-    refuses("did you mean --max-new-tokens", "generate", "--model", "policy", "--prompt", "x", "--max-new-token", "3", code=2)
+    refuses(
+        "did you mean --max-new-tokens",
+        "generate",
+        "--model",
+        "policy",
+        "--prompt",
+        "x",
+        "--max-new-token",
+        "3",
+        code=2,
+    )
     refuses(["learning_rat", "learning_rate"], "sft", "--learning_rat", "1", code=2)
     refuses("whole number", "generate", "--model", "policy", "--prompt", "x", "--n", "zero", code=2)
 
@@ -100,8 +165,14 @@ def test_usage_errors():
 def test_every_method():
     for method in METHODS:
         succeeds(*train(method, "out-" + method))
-        for name in ["config.yaml", "metrics.jsonl", "model/config.json", "model/model.safetensors", "model/tokenizer.json",
-                     "receipt.json"]:
+        for name in [
+            "config.yaml",
+            "metrics.jsonl",
+            "model/config.json",
+            "model/model.safetensors",
+            "model/tokenizer.json",
+            "receipt.json",
+        ]:
             assert os.path.exists(os.path.join("out-" + method, name)), "%s: no %s" % (method, name)
         with open("out-%s/metrics.jsonl" % method, encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
@@ -125,7 +196,9 @@ def test_threads_and_instructions_do_not_matter():
 
 
 def kill_after(arguments, seconds):
-    process = subprocess.Popen([PROGRAM] + [str(a) for a in arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [PROGRAM] + [str(a) for a in arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -148,7 +221,9 @@ def test_kill_and_resume():
 
 def test_interrupt_leaves_a_checkpoint():
     arguments = train("sft", "out-interrupted", "--num_train_epochs", 4000)
-    process = subprocess.Popen([PROGRAM] + [str(a) for a in arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [PROGRAM] + [str(a) for a in arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
@@ -157,15 +232,48 @@ def test_interrupt_leaves_a_checkpoint():
 
 
 def test_generate_score_eval():
-    rows = [json.loads(line) for line in succeeds("generate", "--model", "policy", "--data", "prompts.jsonl", "--n", 2,
-                                                  "--max-new-tokens", 5).stdout.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in succeeds(
+            "generate", "--model", "policy", "--data", "prompts.jsonl", "--n", 2, "--max-new-tokens", 5
+        ).stdout.splitlines()
+    ]
     assert len(rows) == 16 and set(rows[0]) >= {"prompt", "completion", "log_prob"}, rows[:1]
-    again = [json.loads(line) for line in succeeds("generate", "--model", "policy", "--data", "prompts.jsonl", "--n", 2,
-                                                   "--max-new-tokens", 5, "--batch", 3, "--threads", 1).stdout.splitlines()]
+    again = [
+        json.loads(line)
+        for line in succeeds(
+            "generate",
+            "--model",
+            "policy",
+            "--data",
+            "prompts.jsonl",
+            "--n",
+            2,
+            "--max-new-tokens",
+            5,
+            "--batch",
+            3,
+            "--threads",
+            1,
+        ).stdout.splitlines()
+    ]
     assert rows == again
     succeeds("generate", "--model", "policy", "--prompt", "Say", "--temperature", 0)
-    succeeds("best-of-n", "--model", "policy", "--data", "prompts.jsonl", "--scorer", "judge", "--out", "best.jsonl",
-             "--pairs", "made-pairs.jsonl", "--max-new-tokens", 5)
+    succeeds(
+        "best-of-n",
+        "--model",
+        "policy",
+        "--data",
+        "prompts.jsonl",
+        "--scorer",
+        "judge",
+        "--out",
+        "best.jsonl",
+        "--pairs",
+        "made-pairs.jsonl",
+        "--max-new-tokens",
+        5,
+    )
     with open("best.jsonl", encoding="utf-8") as file:
         assert len(file.readlines()) == 8
     with open("made-pairs.jsonl", encoding="utf-8") as file:
@@ -176,8 +284,24 @@ def test_generate_score_eval():
     succeeds("score", "--scorer", "lexicon:lexicon.txt", "--tokenizer", "policy", "--data", "sft.jsonl")
     numbers = json.loads(succeeds("eval", "--reward-model", "judge", "--data", "pairs.jsonl", "--json").stdout)
     assert 0 <= numbers["accuracy"] <= 1
-    numbers = json.loads(succeeds("eval", "--model", "policy", "--reference", "policy", "--data", "prompts.jsonl", "--n", 4,
-                                  "--scorer", "judge", "--max-new-tokens", 5, "--json").stdout)
+    numbers = json.loads(
+        succeeds(
+            "eval",
+            "--model",
+            "policy",
+            "--reference",
+            "policy",
+            "--data",
+            "prompts.jsonl",
+            "--n",
+            4,
+            "--scorer",
+            "judge",
+            "--max-new-tokens",
+            5,
+            "--json",
+        ).stdout
+    )
     assert numbers["kl"]["mean"] == 0
     succeeds("inspect", "policy")
     succeeds("inspect", "judge")
@@ -190,15 +314,24 @@ def test_check_ratio():
 
 def test_pipeline():
     with open("pipeline.yaml", "w", encoding="utf-8") as file:
-        file.write("stages:\n  - name: first\n    method: sft\n    model_name_or_path: policy\n    dataset_name: sft.jsonl\n"
-                   "    num_train_epochs: 1\n  - name: second\n    method: ppo\n    model_name_or_path: stage:first\n"
-                   "    reward_model_path: judge\n    dataset_name: prompts.jsonl\n    total_episodes: 8\n"
-                   "    response_length: 5\n")
+        file.write(
+            "stages:\n  - name: first\n    method: sft\n    model_name_or_path: policy\n    dataset_name: sft.jsonl\n"
+            "    num_train_epochs: 1\n  - name: second\n    method: ppo\n    model_name_or_path: stage:first\n"
+            "    reward_model_path: judge\n    dataset_name: prompts.jsonl\n    total_episodes: 8\n"
+            "    response_length: 5\n"
+        )
     succeeds("run", "pipeline.yaml", "--out", "pipeline")
     assert os.path.exists("pipeline/second/model/model.safetensors")
     with open("pipeline.yaml", "a", encoding="utf-8") as file:
         file.write("    cliprang: 0.2\n")
-    refuses(["pipeline.yaml:14", "cliprang", "cliprange"], "run", "pipeline.yaml", "--out", "pipeline2", written="pipeline2")
+    refuses(
+        ["pipeline.yaml:14", "cliprang", "cliprange"],
+        "run",
+        "pipeline.yaml",
+        "--out",
+        "pipeline2",
+        written="pipeline2",
+    )
 
 
 def broken_model(name, change):
@@ -234,32 +367,61 @@ def test_bad_models_are_refused():
         ("nan", lambda n: rewrite(n, nan), "model.norm.weight"),
         ("shape", lambda n: rewrite(n, shape), "model.layers.0.mlp.up_proj.weight"),
         ("missing", lambda n: rewrite(n, missing), "model.layers.1.self_attn.q_proj.weight"),
-        ("header", lambda n: open(n + "/model.safetensors", "wb").write(struct.pack("<Q", 1 << 62)), "model.safetensors"),
+        (
+            "header",
+            lambda n: open(n + "/model.safetensors", "wb").write(struct.pack("<Q", 1 << 62)),
+            "model.safetensors",
+        ),
         ("config", lambda n: open(n + "/config.json", "w").write("{"), "config.json"),
     ]
     for name, change, words in cases:
         broken_model("bad-" + name, change)
-        refuses(words, "sft", "--model_name_or_path", "bad-" + name, "--dataset_name", "sft.jsonl", "--out", "bad-out",
-                written="bad-out")
+        refuses(
+            words,
+            "sft",
+            "--model_name_or_path",
+            "bad-" + name,
+            "--dataset_name",
+            "sft.jsonl",
+            "--out",
+            "bad-out",
+            written="bad-out",
+        )
 
 
 def test_bad_input_is_refused():
     with open("bad.jsonl", "w", encoding="utf-8") as file:
-        file.write(json.dumps(SFT[0]) + "\n{\"prompt\": \"x\", \"completion\n")
+        file.write(json.dumps(SFT[0]) + '\n{"prompt": "x", "completion\n')
     refuses("bad.jsonl:2", *train("sft", "bad-out")[:7], "--dataset_name", "bad.jsonl", written="bad-out")
     refuses("missing.jsonl", *train("sft", "bad-out")[:7], "--dataset_name", "missing.jsonl", written="bad-out")
     with open("recipe.yaml", "w", encoding="utf-8") as file:
         file.write("model_name_or_path: policy\ndataset_name: sft.jsonl\nlearning_rat: 1e-3\n")
-    refuses(["recipe.yaml:3", "learning_rat", "learning_rate"], "sft", "--config", "recipe.yaml", "--out", "bad-out",
-            written="bad-out")
+    refuses(
+        ["recipe.yaml:3", "learning_rat", "learning_rate"],
+        "sft",
+        "--config",
+        "recipe.yaml",
+        "--out",
+        "bad-out",
+        written="bad-out",
+    )
     refuses("nowhere", "generate", "--model", "nowhere", "--prompt", "x")
     with open("a-file", "w", encoding="utf-8") as file:
         file.write("x")
     refuses("a-file", *train("sft", "a-file/run"))
     # A tokenizer that knows more ids than the model has rows: its text would be out of range.
     make.write_model("small", vocabulary=258, tokenizer_ids=300)
-    refuses(["300", "258"], "sft", "--model_name_or_path", "small", "--dataset_name", "sft.jsonl", "--out", "bad-out",
-            written="bad-out")
+    refuses(
+        ["300", "258"],
+        "sft",
+        "--model_name_or_path",
+        "small",
+        "--dataset_name",
+        "sft.jsonl",
+        "--out",
+        "bad-out",
+        written="bad-out",
+    )
     make.write_model("other", vocabulary=300, tokenizer_ids=300, reward=True)
     refuses(["258", "300"], *[a if a != "judge" else "other" for a in train("ppo", "bad-out")], written="bad-out")
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Prints the table of the stories recipe from the results of `rlhf eval --json`."""
+
 import json
 import math
 import os
@@ -18,8 +19,14 @@ def mean(values):
 
 
 print("%-14s %22s %18s %8s %8s" % ("", "lexicon (never seen)", "reward model", "KL", "tokens"))
-for name, stage in [("SFT", "sft"), ("best of 4", "sft"), ("RAFT", "raft"), ("REINFORCE", "reinforce"),
-                    ("pairwise", "pairwise"), ("PPO", "ppo")]:
+for name, stage in [
+    ("SFT", "sft"),
+    ("best of 4", "sft"),
+    ("RAFT", "raft"),
+    ("REINFORCE", "reinforce"),
+    ("pairwise", "pairwise"),
+    ("PPO", "ppo"),
+]:
     rows = [read(seed, stage) for seed in range(seeds)]
     if name == "best of 4":
         gold = [row["best_of_4"] for row in rows]
@@ -28,7 +35,11 @@ for name, stage in [("SFT", "sft"), ("best of 4", "sft"), ("RAFT", "raft"), ("RE
         gold = [row["gold"] for row in rows]
         reward, kl = mean([row["score"]["mean"] for row in rows]), mean([row["kl"]["mean"] for row in rows])
     error = math.sqrt(sum(g["standard_error"] ** 2 for g in gold)) / len(gold)
-    print("%-14s %12.3f +- %.3f %18.3f %8.2f %8.1f" % (name, mean([g["mean"] for g in gold]), error, reward, kl,
-                                                       mean([row["tokens"]["mean"] for row in rows])))
-print("mean over %d seed%s; best of 4 by the reward model; KL to the fine-tuned model in nats (best of 4: its bound)"
-      % (seeds, "" if seeds == 1 else "s"))
+    print(
+        "%-14s %12.3f +- %.3f %18.3f %8.2f %8.1f"
+        % (name, mean([g["mean"] for g in gold]), error, reward, kl, mean([row["tokens"]["mean"] for row in rows]))
+    )
+print(
+    "mean over %d seed%s; best of 4 by the reward model; KL to the fine-tuned model in nats (best of 4: its bound)"
+    % (seeds, "" if seeds == 1 else "s")
+)

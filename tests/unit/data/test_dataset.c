@@ -139,7 +139,7 @@ static void bad_rows(void **state)
     static const struct {
         const char *line, *words;
     } cases[] = {
-        {"broken", "bad.jsonl:2: column 1: "},
+        {"broken", "bad.jsonl:2: column "},
         {"{\"text\":}", "bad.jsonl:2: column 9: "},
         {"{\"text\":\"a\xFF\"}", "bad.jsonl:2: column "},
         {"{\"text\":\"a\tb\"}", "bad.jsonl:2: column "}, /* a control character */
@@ -192,7 +192,8 @@ static void documents(void **state)
     assert_string_equal(get_row(dataset, 0).text, "One\n two ");
     assert_string_equal(get_row(dataset, 1).text, "Three <|endoftext|>\nx");
     rlhf_dataset_release(&dataset);
-    write_bytes("b.txt", "one\n<|endoftext|>\ntw\0o\n<|endoftext|>\nth\xFFree\n<|endoftext|>\nfour", 63);
+    static const char broken[] = "one\n<|endoftext|>\ntw\0o\n<|endoftext|>\nth\xFFree\n<|endoftext|>\nfour";
+    write_bytes("b.txt", broken, sizeof broken - 1);
     assert_int_equal(rlhf_dataset_load(&dataset, context, in_folder("b.txt"), NULL), RLHF_E_FORMAT);
     assert_non_null(strstr(error_of(context), "b.txt:3: the document contains a NUL"));
     dataset = load(context, in_folder("b.txt"), RLHF_BAD_ROW_SKIP, 0);
@@ -200,6 +201,36 @@ static void documents(void **state)
     assert_int_equal(rlhf_dataset_skipped(dataset), 2);
     assert_string_equal(get_row(dataset, 1).text, "four");
     rlhf_dataset_release(&dataset);
+    end_context(context, &memory);
+}
+
+/* A file .json may be a list, or lines after all. */
+static void lists(void **state)
+{
+    (void)state;
+    struct memory memory;
+    rlhf_context *context = make_context(&memory);
+    rlhf_dataset *dataset = load(context, write_text("a.json", " \n[{\"text\":\"one\"},\n {\"prompt\":\"two\"}]\n"), 0, 0);
+    assert_int_equal(rlhf_dataset_rows(dataset), 2);
+    assert_string_equal(get_row(dataset, 1).prompt, "two");
+    rlhf_dataset_release(&dataset);
+    dataset = load(context, write_text("b.json", "{\"text\":\"one\"}\n{\"text\":\"two\"}\n"), 0, 0);
+    assert_int_equal(rlhf_dataset_rows(dataset), 2);
+    rlhf_dataset_release(&dataset);
+    dataset = load(context, write_text("c.json", ""), 0, 0);
+    assert_int_equal(rlhf_dataset_rows(dataset), 0);
+    rlhf_dataset_release(&dataset);
+    write_text("d.json", "[{\"text\":\"one\"},{\"body\":\"two\"},3]");
+    assert_int_equal(rlhf_dataset_load(&dataset, context, in_folder("d.json"), NULL), RLHF_E_FORMAT);
+    assert_non_null(strstr(error_of(context), "d.json:2: none of the columns"));
+    dataset = load(context, in_folder("d.json"), RLHF_BAD_ROW_SKIP, 0);
+    assert_true(rlhf_dataset_rows(dataset) == 1 && rlhf_dataset_skipped(dataset) == 2);
+    rlhf_dataset_release(&dataset);
+    write_text("e.json", "[{\"text\":\"one\"},\n{\"text\":}]");
+    assert_int_equal(rlhf_dataset_load(&dataset, context, in_folder("e.json"), NULL), RLHF_E_FORMAT);
+    assert_non_null(strstr(error_of(context), "e.json:2:9"));
+    assert_int_equal(rlhf_dataset_load(&dataset, context, write_text("f.json", "[["), NULL), RLHF_E_FORMAT);
+    assert_int_equal(rlhf_dataset_load(&dataset, context, in_folder("none.json"), NULL), RLHF_E_IO);
     end_context(context, &memory);
 }
 
@@ -340,7 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arguments), cmocka_unit_test(appending),   cmocka_unit_test(reading),
-        cmocka_unit_test(bad_rows),  cmocka_unit_test(documents),   cmocka_unit_test(round_trips),
+        cmocka_unit_test(bad_rows),  cmocka_unit_test(documents), cmocka_unit_test(lists),   cmocka_unit_test(round_trips),
         cmocka_unit_test(hostile_texts), cmocka_unit_test(canceling), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
