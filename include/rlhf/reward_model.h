@@ -12,8 +12,7 @@ extern "C" {
  *  owner, null, errors, threads as rlhf_policy_load    since 0.1 */
 RLHF_API rlhf_status rlhf_reward_model_load(rlhf_reward_model **out, rlhf_context *context, const char *directory);
 
-/** Makes a reward model from a policy's trunk with a fresh head, weights N(0, 1/(d+1)) from seed, no bias. The trunk's
- *  weights are shared until one side changes.
+/** Makes a reward model from a copy of a policy's trunk with a fresh head, weights N(0, 1/(d+1)) from seed, no bias.
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1    source 1909.08593 */
 RLHF_API rlhf_status rlhf_reward_model_from_policy(rlhf_reward_model **out, const rlhf_policy *policy, uint64_t seed);
 

@@ -12,7 +12,7 @@ extern "C" {
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1    source 2203.02155 */
 RLHF_API rlhf_status rlhf_value_model_from_reward_model(rlhf_value_model **out, const rlhf_reward_model *model);
 
-/** Makes a value model from a policy's trunk with a head of zeros.
+/** Makes a value model from a copy of a policy's trunk with a head of zeros.
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1    source 1909.08593 */
 RLHF_API rlhf_status rlhf_value_model_from_policy(rlhf_value_model **out, const rlhf_policy *policy);
 

@@ -64,7 +64,7 @@ struct rlhfi_bpe {
     int32_t byte_ids[256];                   /* of <0xHH>, -1 = none */
     int32_t unknown;                         /* -1 = unknown characters vanish */
     bool byte_fallback, fuse_unknown, ignore_merges;
-    bool breaks_at_blocks;                         /* no merge crosses from another character to U+2581 */
+    bool breaks_at_blocks; /* no merge crosses from another character to U+2581 */
     char *prefix, *suffix; /* of continuing subwords, of ends of words; NULL = none */
     size_t prefix_bytes, suffix_bytes;
 };

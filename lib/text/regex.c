@@ -8,7 +8,7 @@
 enum {
     MATCH_LIMIT = 10 * 1000 * 1000, /* steps of one match: about a tenth of a second ... */
     STEPS_PER_BYTE = 16,            /* ... and some for each byte, because a run of spaces is one match */
-    HEAP_LIMIT = 64 * 1024, /* KiB of backtracking, only without JIT */
+    HEAP_LIMIT = 64 * 1024,         /* KiB of backtracking, only without JIT */
     JIT_STACK_START = 32 * 1024,
     JIT_STACK_LIMIT = 8 * 1024 * 1024,
 };

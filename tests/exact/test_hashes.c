@@ -14,15 +14,15 @@ static const struct {
     bool gpt2;
     const char *sha256;
 } recorded[] = {
-    {"pretrain", false, "28a2b0d3b5c32ba7eb5b3b85b47f51d144ec6470f82b1b7b402191ec3c61b34a"},
-    {"pretrain", true, "00e74587549e4e9c642bbfa1f20c2f8d54dd330121536ab518758fc4eb17ecbb"},
-    {"sft", false, "c341bf1ecc53a69586d1be4d3856a83eaa86f151d88b8b8117ccc122ace14d50"},
-    {"reward", false, "ff0a7ef4710361d68336b98c00d465a89ebe2c602b772ef43cc1faeedf96cd0e"},
-    {"raft", false, "261bb68b35750688bda2d414d31b53e507628cb19acec20889f6a38a7697031e"},
-    {"reinforce", false, "ac77b5691d257fd167548dcd9a23d763a43ae5a5dc4e365c0333f2787b119b5f"},
-    {"pairwise", false, "5aa4ff9c72e520e90aa65b0f202483d1a6b261ab24040cef511559e61e8e9a52"},
-    {"ppo", false, "8848adfc997d1cca22e2f24d1c5933628c8eb2f2f96e45858fa143d3a15e30c3"},
-    {"ppo", true, "d3698b1b833920ae44c2f45b38ff794bc4cbd5fb0a8bcdcd8ab7fd7148a6f281"},
+    {"pretrain", false, "734ebbfdc82a6701730a79766ba297b2e98a3d65eaea97d63423b3e89debe84d"},
+    {"pretrain", true, "51e06b0d305bb51d0255455f875c9fe521e2f2ed52d3609ef650e318b8349326"},
+    {"sft", false, "8fe5f033d7f8fd875d2719cd2bdac7be6c18344325d49a2dc6e38494b8589c7c"},
+    {"reward", false, "4d6aca3b3fb5fc7b0db9e362697fad8875b3697305b014784c91e69b4e5b83d6"},
+    {"raft", false, "656c8bc3ba9c2cb4957e2a92fbf39d690414e1fe695dbdf70f750f94b7349f06"},
+    {"reinforce", false, "caabdd5829c3b935c1c50c59cedd48fd106e45bb79df6709fa8dca28ffa20b90"},
+    {"pairwise", false, "9dac6ff9d891c830352cda6164ed5664cc912778d6d2d2907d7394c7ec42b464"},
+    {"ppo", false, "5f382bce8eb29e909f69e9988aba9603b019799f1a6da209bcc0c87f122946f3"},
+    {"ppo", true, "f3bbeb836f19fa4b2240ce327745334dcdf4d640ffffffb4e0f40d8ff6a504d0"},
 };
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
 

@@ -1,5 +1,5 @@
-/* A dataset file, plain or zipped, as JSON lines, as a JSON list and as text documents: whatever it holds, reading ends in
- * rows that can be saved and read again as the same rows, or in one line that says why not. */
+/* A dataset file, plain or zipped, as JSON lines, as a JSON list and as text documents: whatever it holds, reading ends
+ * in rows that can be saved and read again as the same rows, or in one line that says why not. */
 #include "fuzz.h"
 
 #include <unistd.h>

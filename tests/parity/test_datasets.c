@@ -1,5 +1,5 @@
-/* Real datasets: HH-RLHF's test splits with the traps that algorithms.md 14 measured, TinyStories, Alpaca, messages; what
- * was loaded is saved and loaded again. Files that people publish, not made for us. */
+/* Real datasets: HH-RLHF's test splits with the traps that algorithms.md 14 measured, TinyStories, Alpaca, messages;
+ * what was loaded is saved and loaded again. Files that people publish, not made for us. */
 #include "data/data.h"
 #include "text_fixtures.h"
 
@@ -164,7 +164,8 @@ static void conversations(void **state)
     (void)state;
     rlhf_dataset *dataset;
     for (int32_t chat_template = RLHF_TEMPLATE_CHATML; chat_template <= RLHF_TEMPLATE_PLAIN; chat_template++) {
-        check_ok(context, load(&dataset, "data/preferences/llamafactory_dpo_en_demo.json.gz", RLHF_BAD_ROW_STOP, chat_template),
+        check_ok(context,
+                 load(&dataset, "data/preferences/llamafactory_dpo_en_demo.json.gz", RLHF_BAD_ROW_STOP, chat_template),
                  "pairs");
         assert_int_equal(rlhf_dataset_rows(dataset), 300);
         for (uint64_t i = 0; i < 300; i++) {
@@ -176,7 +177,8 @@ static void conversations(void **state)
         check_round_trip(dataset);
         rlhf_dataset_release(&dataset);
     }
-    check_ok(context, load(&dataset, "data/preferences/llamafactory_kto_en_demo.json.gz", 0, RLHF_TEMPLATE_CHATML), "labels");
+    check_ok(context, load(&dataset, "data/preferences/llamafactory_kto_en_demo.json.gz", 0, RLHF_TEMPLATE_CHATML),
+             "labels");
     assert_int_equal(rlhf_dataset_rows(dataset), 300);
     assert_non_null(strstr(row_of(dataset, 0).extra, "\"label\": "));
     rlhf_dataset_release(&dataset);
@@ -185,8 +187,10 @@ static void conversations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(harmless, begin, end), cmocka_unit_test_setup_teardown(helpful, begin, end),
-        cmocka_unit_test_setup_teardown(stories, begin, end),  cmocka_unit_test_setup_teardown(texts, begin, end),
+        cmocka_unit_test_setup_teardown(harmless, begin, end),
+        cmocka_unit_test_setup_teardown(helpful, begin, end),
+        cmocka_unit_test_setup_teardown(stories, begin, end),
+        cmocka_unit_test_setup_teardown(texts, begin, end),
         cmocka_unit_test_setup_teardown(instructions, begin, end),
         cmocka_unit_test_setup_teardown(conversations, begin, end),
     };

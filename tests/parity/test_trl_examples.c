@@ -1,5 +1,5 @@
-/* Examples against TRL: every recorded micro-batch must hold the ids, and the borders of the answers, that we make of the
- * same data with the same tokenizer (golden/trl). */
+/* Examples against TRL: every recorded micro-batch must hold the ids, and the borders of the answers, that we make of
+ * the same data with the same tokenizer (golden/trl). */
 #include "data/data.h"
 #include "text_fixtures.h"
 
@@ -34,7 +34,8 @@ static const struct run runs[] = {
 
 static const char *const prompt_runs[] = {"grpo_default", "grpo_gspo", "rloo_default", "distill_reverse_kl"};
 
-/* ---- what TRL has recorded ------------------------------------------------------------------------------------------ */
+/* ---- what TRL has recorded ------------------------------------------------------------------------------------------
+ */
 
 struct record {
     rlhf_context *context;
@@ -65,7 +66,8 @@ static void open_record(struct record *record, const char *name, int32_t chat_te
     snprintf(relative, sizeof relative, "trl/%s", rlhfi_json_text(rlhfi_json_get(record->run, "dataset"), NULL));
     rlhf_dataset_options_init(&dataset_options, sizeof dataset_options);
     dataset_options.chat_template = chat_template;
-    check_ok(context, rlhf_dataset_load(&record->dataset, context, golden_path(relative, path), &dataset_options), path);
+    check_ok(context, rlhf_dataset_load(&record->dataset, context, golden_path(relative, path), &dataset_options),
+             path);
     check_ok(context, rlhfi_examples_build(&record->examples, record->tokenizer, record->dataset, options), name);
     assert_int_equal(record->examples->dropped, 0);
 }
@@ -99,7 +101,8 @@ static int64_t *read_field(struct record *record, size_t batch, const char *fiel
     return values;
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------------ */
+/* ---- comparing ------------------------------------------------------------------------------------------------------
+ */
 
 /* The row's real tokens, between padding on either side, are the sequence's. */
 static void check_ids(const rlhfi_sequence *sequence, const int64_t *ids, const int64_t *mask, int64_t columns)
@@ -120,7 +123,8 @@ static void check_mask(const rlhfi_sequence *sequence, int kind, const int64_t *
                        int64_t columns)
 {
     for (int64_t t = 0; t < columns; t++) {
-        bool inside = t < sequence->length, answer = inside && (t >= sequence->prompt_length || kind == MASK_ALL_LABELS);
+        bool inside = t < sequence->length,
+             answer = inside && (t >= sequence->prompt_length || kind == MASK_ALL_LABELS);
         if (kind == MASK_COMPLETION)
             assert_int_equal(mask[t], answer);
         else

@@ -142,8 +142,9 @@ static void tokenizer_faults(void **state)
     assert_int_equal(rlhf_batch_tokenize(&batch, without, dataset, 0, 1, RLHF_TOKENIZE_EOS), RLHF_E_INVAL);
     assert_non_null(strstr(error_of(context), "row 0: rows shall end in EOS"));
     /* An EOS that is no added token would become text. */
-    rlhf_tokenizer *text_only = make_tokenizer(
-        context, (struct parts){.model = "{\"vocab\":{\"a\":0,\"b\":1,\"ba\":2},\"merges\":[]}"}, "{\"eos_token\":\"ba\"}");
+    rlhf_tokenizer *text_only =
+        make_tokenizer(context, (struct parts){.model = "{\"vocab\":{\"a\":0,\"b\":1,\"ba\":2},\"merges\":[]}"},
+                       "{\"eos_token\":\"ba\"}");
     assert_int_equal(rlhf_batch_tokenize(&batch, text_only, dataset, 0, 1, RLHF_TOKENIZE_EOS), RLHF_E_INVAL);
     assert_non_null(strstr(error_of(context), "must be an added token"));
     assert_null(batch);
@@ -170,9 +171,10 @@ static void own_eos(void **state)
     rlhf_context *context = make_context(&memory);
     struct parts parts = {.added = "[{\"id\":9,\"content\":\"<e>\",\"special\":true}]"};
     rlhf_tokenizer *tokenizer = make_tokenizer(context, parts, "{\"eos_token\":\"<e>\",\"add_eos_token\":true}");
-    rlhf_dataset *dataset = load(
-        context, write_text("a.jsonl", "{\"prompt\":\"a\",\"completion\":\"c\"}\n{\"prompt\":\"a\",\"completion\":\"d\"}"),
-        0, 0);
+    rlhf_dataset *dataset =
+        load(context,
+             write_text("a.jsonl", "{\"prompt\":\"a\",\"completion\":\"c\"}\n{\"prompt\":\"a\",\"completion\":\"d\"}"),
+             0, 0);
     rlhf_batch_view view = {.struct_size = sizeof view};
     for (uint32_t flags = RLHF_TOKENIZE_EOS; flags <= (RLHF_TOKENIZE_EOS | RLHF_TOKENIZE_SEPARATE); flags += 2) {
         rlhf_batch *batch;
@@ -195,9 +197,10 @@ static void out_of_memory(void **state)
     struct memory memory;
     rlhf_context *context = make_context(&memory);
     rlhf_tokenizer *tokenizer = make_letters(context);
-    rlhf_dataset *dataset = load(
-        context, write_text("a.jsonl", "{\"prompt\":\"a\",\"chosen\":\" b\",\"rejected\":\" c\"}\n"
-                                       "{\"prompt\":\"b\",\"chosen\":\" d\",\"rejected\":\"a\"}"), 0, 0);
+    rlhf_dataset *dataset = load(context,
+                                 write_text("a.jsonl", "{\"prompt\":\"a\",\"chosen\":\" b\",\"rejected\":\" c\"}\n"
+                                                       "{\"prompt\":\"b\",\"chosen\":\" d\",\"rejected\":\"a\"}"),
+                                 0, 0);
     size_t before = memory.live;
     for (size_t n = 1;; n++) {
         rlhf_batch *batch;
@@ -222,7 +225,7 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layout),  cmocka_unit_test(refusals),     cmocka_unit_test(tokenized),
+        cmocka_unit_test(layout),  cmocka_unit_test(refusals),         cmocka_unit_test(tokenized),
         cmocka_unit_test(own_eos), cmocka_unit_test(tokenizer_faults), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -115,7 +115,8 @@ static void reading(void **state)
     (void)state;
     struct memory memory;
     rlhf_context *context = make_context(&memory);
-    rlhf_dataset *dataset = load(context, write_text("a.jsonl", "{\"text\":\"one\"}\r\n\n  \t\n{\"prompt\":\"two\"}"), 0, 0);
+    rlhf_dataset *dataset =
+        load(context, write_text("a.jsonl", "{\"text\":\"one\"}\r\n\n  \t\n{\"prompt\":\"two\"}"), 0, 0);
     assert_int_equal(rlhf_dataset_rows(dataset), 2);
     assert_string_equal(get_row(dataset, 0).text, "one");
     assert_string_equal(get_row(dataset, 1).prompt, "two");
@@ -149,7 +150,8 @@ static void bad_rows(void **state)
         {"{\"body\":\"a\"}", "bad.jsonl:2: none of the columns"},
         {"{\"prompt\":\"p\",\"chosen\":\"c\"}", "bad.jsonl:2: \"rejected\" is missing"},
         {"{\"prompt\":\"p\",\"margin\":1e999}", "bad.jsonl:2: "},
-        {"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "bad.jsonl:2: column 65: nested deeper"},
+        {"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+         "bad.jsonl:2: column 65: nested deeper"},
     };
     struct memory memory;
     rlhf_context *context = make_context(&memory);
@@ -187,7 +189,8 @@ static void documents(void **state)
     struct memory memory;
     rlhf_context *context = make_context(&memory);
     rlhf_dataset *dataset = load(
-        context, write_text("a.txt", "\n\nOne\n two \n\n<|endoftext|>\n<|endoftext|>\r\n\nThree <|endoftext|>\nx\n\n"), 0, 0);
+        context, write_text("a.txt", "\n\nOne\n two \n\n<|endoftext|>\n<|endoftext|>\r\n\nThree <|endoftext|>\nx\n\n"),
+        0, 0);
     assert_int_equal(rlhf_dataset_rows(dataset), 2);
     assert_string_equal(get_row(dataset, 0).text, "One\n two ");
     assert_string_equal(get_row(dataset, 1).text, "Three <|endoftext|>\nx");
@@ -210,7 +213,8 @@ static void lists(void **state)
     (void)state;
     struct memory memory;
     rlhf_context *context = make_context(&memory);
-    rlhf_dataset *dataset = load(context, write_text("a.json", " \n[{\"text\":\"one\"},\n {\"prompt\":\"two\"}]\n"), 0, 0);
+    rlhf_dataset *dataset =
+        load(context, write_text("a.json", " \n[{\"text\":\"one\"},\n {\"prompt\":\"two\"}]\n"), 0, 0);
     assert_int_equal(rlhf_dataset_rows(dataset), 2);
     assert_string_equal(get_row(dataset, 1).prompt, "two");
     rlhf_dataset_release(&dataset);
@@ -370,9 +374,10 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arguments), cmocka_unit_test(appending),   cmocka_unit_test(reading),
-        cmocka_unit_test(bad_rows),  cmocka_unit_test(documents), cmocka_unit_test(lists),   cmocka_unit_test(round_trips),
-        cmocka_unit_test(hostile_texts), cmocka_unit_test(canceling), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(arguments),     cmocka_unit_test(appending),     cmocka_unit_test(reading),
+        cmocka_unit_test(bad_rows),      cmocka_unit_test(documents),     cmocka_unit_test(lists),
+        cmocka_unit_test(round_trips),   cmocka_unit_test(hostile_texts), cmocka_unit_test(canceling),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -62,15 +62,16 @@ static void texts(void **state)
 static void answers(void **state)
 {
     (void)state;
-    static const char lines[] = "{\"prompt\":\"aa\",\"completion\":\" bb\"}\n{\"prompt\":\"aaaa\",\"completion\":\" b\"}\n"
-                                "{\"prompt\":\"a\",\"completion\":\"\"}";
+    static const char lines[] =
+        "{\"prompt\":\"aa\",\"completion\":\" bb\"}\n{\"prompt\":\"aaaa\",\"completion\":\" b\"}\n"
+        "{\"prompt\":\"a\",\"completion\":\"\"}";
     check(lines, (rlhfi_examples_options){.tokenize_flags = RLHF_TOKENIZE_EOS}, 0, "00|4115 0000|415 0|5");
     check(lines, (rlhfi_examples_options){0}, 1, "00|411 0000|41"); /* an answer of nothing */
     /* Cutting the end loses EOS, then the row. */
     check(lines, (rlhfi_examples_options){.tokenize_flags = RLHF_TOKENIZE_EOS, .max_length = 4}, 1, "00|41 0|5");
     check(lines,
-          (rlhfi_examples_options){.tokenize_flags = RLHF_TOKENIZE_EOS, .max_length = 4,
-                                   .truncation = RLHFI_TRUNCATE_KEEP_END},
+          (rlhfi_examples_options){
+              .tokenize_flags = RLHF_TOKENIZE_EOS, .max_length = 4, .truncation = RLHFI_TRUNCATE_KEEP_END},
           0, "|4115 0|415 0|5");
     check(lines, (rlhfi_examples_options){.max_length = 5, .drop_long = 1}, 2, "00|411");
 }
@@ -104,10 +105,12 @@ static void sources_and_margins(void **state)
     rlhf_tokenizer *tokenizer = make_letters(context);
     rlhfi_examples_options options = {.tokenize_flags = RLHF_TOKENIZE_EOS};
     rlhfi_examples *examples;
-    rlhf_dataset *dataset = load(context, write_text("p.jsonl",
-                                                     "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"b\"}\n"
-                                                     "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\",\"margin\":2.5}\n"
-                                                     "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"d\"}"), 0, 0);
+    rlhf_dataset *dataset =
+        load(context,
+             write_text("p.jsonl", "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"b\"}\n"
+                                   "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\",\"margin\":2.5}\n"
+                                   "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"d\"}"),
+             0, 0);
     check_ok(context, rlhfi_examples_build(&examples, tokenizer, dataset, &options));
     assert_int_equal(examples->kind, RLHF_ROW_PREFERENCE);
     assert_int_equal(examples->rows, 2);
@@ -137,8 +140,8 @@ static void out_of_memory(void **state)
     check_ok(context, rlhf_dataset_create(&pairs_set, context));
     check_ok(context, rlhf_dataset_create(&texts_set, context));
     for (int i = 0; i < 70; i++) { /* more than the arrays begin with */
-        rlhf_row row = {.struct_size = sizeof row, .kind = RLHF_ROW_PREFERENCE, .prompt = "a", .chosen = "b",
-                        .rejected = "c"};
+        rlhf_row row = {
+            .struct_size = sizeof row, .kind = RLHF_ROW_PREFERENCE, .prompt = "a", .chosen = "b", .rejected = "c"};
         check_ok(context, rlhf_dataset_append(pairs_set, &row));
     }
     rlhf_row row = {.struct_size = sizeof row, .kind = RLHF_ROW_TEXT, .text = "abcdabcdabcd"};
@@ -170,8 +173,12 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts), cmocka_unit_test(answers),             cmocka_unit_test(prompts),
-        cmocka_unit_test(pairs), cmocka_unit_test(sources_and_margins), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(texts),
+        cmocka_unit_test(answers),
+        cmocka_unit_test(prompts),
+        cmocka_unit_test(pairs),
+        cmocka_unit_test(sources_and_margins),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

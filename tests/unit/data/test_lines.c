@@ -18,8 +18,8 @@ static const char *lines_of(rlhf_context *context, const char *path)
         assert_int_equal(number, expected++);
         assert_int_equal(line[bytes], '\0');
         if (used < sizeof shown - 200)
-            used += (size_t)snprintf(shown + used, sizeof shown - used, "[%.*s]", (int)(bytes < 100 ? bytes : 100),
-                                     line);
+            used +=
+                (size_t)snprintf(shown + used, sizeof shown - used, "[%.*s]", (int)(bytes < 100 ? bytes : 100), line);
     }
     rlhfi_lines_close(&lines);
     if (status == RLHF_E_END)
@@ -54,7 +54,8 @@ static void plain_files(void **state)
     assert_string_equal(lines_of(context, write_text("a", "one\n\ntwo")), "[one][][two]");
     assert_string_equal(lines_of(context, write_text("a", "one\r\ntwo\r\n\r\n")), "[one][two][]");
     assert_string_equal(lines_of(context, write_text("a", "a\rb\n")), "[a\rb]");
-    assert_string_equal(lines_of(context, write_text("a", "\xEF\xBB\xBFone\n\xEF\xBB\xBFtwo")), "[one][\xEF\xBB\xBFtwo]");
+    assert_string_equal(lines_of(context, write_text("a", "\xEF\xBB\xBFone\n\xEF\xBB\xBFtwo")),
+                        "[one][\xEF\xBB\xBFtwo]");
     assert_string_equal(lines_of(context, write_bytes("a", "x\0y\nz", 5)), "[x][z]"); /* shown up to the NUL */
     assert_string_equal(lines_of(context, write_text("a", "\x1F")), "[\x1F]");
     assert_non_null(strstr(lines_of(context, "/nonexistent/file"), "/nonexistent/file"));
@@ -202,8 +203,8 @@ static void sinks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_files),   cmocka_unit_test(long_lines),  cmocka_unit_test(zip_bomb),
-        cmocka_unit_test(zipped_files),  cmocka_unit_test(truncated_zip), cmocka_unit_test(damaged_zip),
+        cmocka_unit_test(plain_files),  cmocka_unit_test(long_lines),    cmocka_unit_test(zip_bomb),
+        cmocka_unit_test(zipped_files), cmocka_unit_test(truncated_zip), cmocka_unit_test(damaged_zip),
         cmocka_unit_test(sinks),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

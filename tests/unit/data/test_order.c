@@ -47,7 +47,8 @@ static void shuffled(void **state)
     (void)state;
     struct memory memory;
     rlhf_context *context = make_context(&memory);
-    rlhfi_order *order = make_order(context, 7, 1), *same = make_order(context, 7, 1), *other = make_order(context, 8, 1);
+    rlhfi_order *order = make_order(context, 7, 1), *same = make_order(context, 7, 1),
+                *other = make_order(context, 8, 1);
     rlhfi_cursor cursor = {0, 0}, again = {0, 0}, third = {0, 0};
     uint64_t rows[2 * ROWS], twin[2 * ROWS], strange[2 * ROWS];
     draw(context, order, &cursor, 2 * ROWS, 1, rows, 2 * ROWS);

@@ -69,15 +69,15 @@ static void implicit_prompts(void **state)
         {"{\"chosen\":\"yes\",\"rejected\":\"no\"}", 0, RLHF_ROW_PREFERENCE, "", "yes", "no", NULL, 0},
         {"{\"chosen\":\"a b c\",\"rejected\":\"a b\"}", 0, RLHF_ROW_PREFERENCE, "a", " b c", " b", NULL, 0},
         /* Transcripts of HH-RLHF: the last turn, even where both answers begin alike. */
-        {"{\"chosen\":\"\\n\\nHuman: hi\\n\\nAssistant: I am\",\"rejected\":\"\\n\\nHuman: hi\\n\\nAssistant: I do\"}", 0,
-         RLHF_ROW_PREFERENCE, "\n\nHuman: hi\n\nAssistant:", " I am", " I do", NULL, 0},
+        {"{\"chosen\":\"\\n\\nHuman: hi\\n\\nAssistant: I am\",\"rejected\":\"\\n\\nHuman: hi\\n\\nAssistant: I do\"}",
+         0, RLHF_ROW_PREFERENCE, "\n\nHuman: hi\n\nAssistant:", " I am", " I do", NULL, 0},
         {"{\"chosen\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: d\","
-         "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: e\"}", 0, RLHF_ROW_PREFERENCE,
-         "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", " e", NULL, 0},
+         "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nHuman: c\\n\\nAssistant: e\"}",
+         0, RLHF_ROW_PREFERENCE, "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", " e", NULL, 0},
         /* Two turns of one speaker. */
         {"{\"chosen\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nAssistant: c\","
-         "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nAssistant: d\"}", 0, RLHF_ROW_PREFERENCE,
-         "\n\nHuman: a\n\nAssistant: b\n\nAssistant:", " c", " d", NULL, 0},
+         "\"rejected\":\"\\n\\nHuman: a\\n\\nAssistant: b\\n\\nAssistant: d\"}",
+         0, RLHF_ROW_PREFERENCE, "\n\nHuman: a\n\nAssistant: b\n\nAssistant:", " c", " d", NULL, 0},
     };
     check_samples(samples, sizeof samples / sizeof samples[0]);
 }
@@ -110,14 +110,15 @@ static void conversational(void **state)
         {"{\"chosen\":[" USER "," ASSISTANT "],\"rejected\":[" USER "," OTHER "]}", RLHF_TEMPLATE_PLAIN,
          RLHF_ROW_PREFERENCE, "User: U\nAssistant:", " A", " B", NULL, 0},
         /* UltraFeedback repeats the first turn as a string; its other columns are kept. */
-        {"{\"prompt\":\"U\",\"chosen\":[" USER "," ASSISTANT "],\"rejected\":[" USER "," OTHER "],\"score_chosen\":8.5}",
+        {"{\"prompt\":\"U\",\"chosen\":[" USER "," ASSISTANT "],\"rejected\":[" USER "," OTHER
+         "],\"score_chosen\":8.5}",
          RLHF_TEMPLATE_PLAIN, RLHF_ROW_PREFERENCE, "User: U\nAssistant:", " A", " B", "{\"score_chosen\": 8.5}", 0},
         /* ShareGPT */
         {"{\"conversations\":[{\"from\":\"human\",\"value\":\"U\"},{\"from\":\"gpt\",\"value\":\"A\"}]}",
          RLHF_TEMPLATE_PLAIN, RLHF_ROW_TEXT, "User: U\nAssistant: A", NULL, NULL, NULL, 0},
         {"{\"conversations\":[{\"from\":\"human\",\"value\":\"U\"}],\"chosen\":{\"from\":\"gpt\",\"value\":\"A\"},"
-         "\"rejected\":{\"from\":\"gpt\",\"value\":\"B\"}}", RLHF_TEMPLATE_PLAIN, RLHF_ROW_PREFERENCE,
-         "User: U\nAssistant:", " A", " B", NULL, 0},
+         "\"rejected\":{\"from\":\"gpt\",\"value\":\"B\"}}",
+         RLHF_TEMPLATE_PLAIN, RLHF_ROW_PREFERENCE, "User: U\nAssistant:", " A", " B", NULL, 0},
     };
     check_samples(samples, sizeof samples / sizeof samples[0]);
 }
@@ -132,7 +133,8 @@ static void instructions(void **state)
          "O", NULL, "{\"index\": 3}", 0},
         {"{\"instruction\":\"I\",\"input\":\"\",\"output\":\"O\"}", 0, RLHF_ROW_PROMPT_COMPLETION,
          "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-         "### Instruction:\nI\n\n### Response:", "O", NULL, NULL, 0},
+         "### Instruction:\nI\n\n### Response:",
+         "O", NULL, NULL, 0},
     };
     check_samples(samples, sizeof samples / sizeof samples[0]);
 }

@@ -74,7 +74,28 @@ static void ties_count_half_and_holes_do_not_count(void **state)
 static const char config[] = "{\"model_type\":\"gpt2\",\"vocab_size\":23,\"n_positions\":24,\"n_embd\":16,"
                              "\"n_layer\":1,\"n_head\":2,\"initializer_range\":0.3,\"eos_token_id\":3}";
 
+struct counter {
+    int64_t calls, live, fail_at; /* this call and all later ones return NULL; 0 = none */
+};
+
+static void *counter_alloc(void *user_data, size_t size, size_t alignment)
+{
+    struct counter *counter = user_data;
+
+    if (++counter->calls >= counter->fail_at && counter->fail_at > 0)
+        return NULL;
+    counter->live++;
+    return aligned_alloc(alignment, size);
+}
+
+static void counter_free(void *user_data, void *pointer, size_t size)
+{
+    ((struct counter *)user_data)->live--;
+    free(pointer);
+}
+
 struct run {
+    struct counter counter;
     rlhf_context *context;
     rlhf_policy *policy, *other;
     rlhf_rollout *rollout;
@@ -85,10 +106,14 @@ static void run_make(struct run *run, double temperature)
 {
     const int64_t offset[4] = {0, 1, 3, 6};
     const int32_t tokens[6] = {1, 2, 4, 5, 6, 7}, length[3] = {1, 2, 3};
+    rlhf_context_options context_options;
     rlhf_rollout_options options;
     rlhf_batch *prompts;
 
-    CHECK(rlhf_context_create(&run->context, NULL));
+    rlhf_context_options_init(&context_options, sizeof context_options);
+    context_options.threads = 1;
+    context_options.allocator = (rlhf_allocator){counter_alloc, counter_free, &run->counter};
+    CHECK(rlhf_context_create(&run->context, &context_options));
     CHECK(rlhf_policy_create(&run->policy, run->context, config, strlen(config), 1));
     CHECK(rlhf_policy_create(&run->other, run->context, config, strlen(config), 2));
     CHECK(rlhf_batch_create(&prompts, run->context, 3, offset, tokens, length));
@@ -108,6 +133,7 @@ static void run_end(struct run *run)
     rlhf_policy_release(&run->policy);
     rlhf_policy_release(&run->other);
     rlhf_context_release(&run->context);
+    assert_int_equal(run->counter.live, 0);
 }
 
 static void kl_to_itself_is_exactly_zero(void **state)
@@ -171,6 +197,34 @@ static void kl_is_the_mean_over_sequences(void **state)
     run_end(&run);
 }
 
+static void kl_survives_every_failing_allocation(void **state)
+{
+    rlhf_reference *reference;
+    struct run run = {0};
+    rlhf_estimate expected, out;
+    rlhf_status status;
+    int64_t failed = 0;
+
+    run_make(&run, 1);
+    CHECK(rlhf_reference_freeze(&reference, run.other));
+    CHECK(rlhf_evaluate_kl(run.rollout, reference, 1, 1, &expected));
+    do {
+        int64_t live = run.counter.live;
+
+        run.counter.fail_at = run.counter.calls + 1 + failed++;
+        status = rlhf_evaluate_kl(run.rollout, reference, 1, 1, &out);
+        run.counter.fail_at = 0;
+        assert_int_equal(run.counter.live, live);
+        if (status != RLHF_OK) {
+            assert_int_equal(status, RLHF_E_NOMEM);
+            assert_true(isnan(out.mean));
+        }
+    } while (status != RLHF_OK);
+    assert_true(failed > 3 && out.mean == expected.mean);
+    rlhf_reference_release(&reference);
+    run_end(&run);
+}
+
 /* Exact KL of one-token responses by enumeration: the mean of k1 and of k3 must meet it within their error bars. */
 static void estimators_meet_the_exact_kl(void **state)
 {
@@ -229,6 +283,7 @@ int main(void)
         cmocka_unit_test(ties_count_half_and_holes_do_not_count),
         cmocka_unit_test(kl_to_itself_is_exactly_zero),
         cmocka_unit_test(kl_is_the_mean_over_sequences),
+        cmocka_unit_test(kl_survives_every_failing_allocation),
         cmocka_unit_test(estimators_meet_the_exact_kl),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,7 @@ static void assert_kept(const float *logits, int n, rlhf_rollout_options options
 
 static void ties_follow_the_documented_rules(void **state)
 {
-    const float tied[6] = {1, 3, 2, 3, 2, 2}, zeros[4] = {0.0f, -0.0f, -1, 0};
+    const float tied[6] = {1, 3, 2, 3, 2, 2}, zeros[4] = {0.0f, -0.0f, -1, 0}, equal[4] = {5, 5, 5, 5};
 
     assert_kept(tied, 6, filters(1, 1, 1, 0), ".x.x..");  /* all that equal the k-th stay */
     assert_kept(tied, 6, filters(1, 2, 1, 0), ".x.x..");
@@ -180,6 +180,9 @@ static void ties_follow_the_documented_rules(void **state)
     assert_kept(tied, 6, filters(1, 0, 0.5, 0), ".x.x..");
     assert_kept(tied, 6, filters(1, 0, 0.7, 0), ".xxx..");
     assert_kept(tied, 6, filters(1, 0, 1e-300, 0), ".x....");
+    assert_kept(equal, 4, filters(1, 0, 0.5, 0), "xx..");  /* exactly on the border: enough */
+    assert_kept(equal, 4, filters(1, 0, 0.75, 0), "xxx.");
+    assert_kept(equal, 4, filters(1, 0, 0.76, 0), "xxxx");
     assert_kept(tied, 6, filters(1, 0, 1, 1), ".x.x..");
     assert_kept(tied, 6, filters(1, 0, 1, 0.36), ".xxxxx"); /* e^-1 = 0.368 */
     assert_kept(tied, 6, filters(1, 0, 1, 0.37), ".x.x..");

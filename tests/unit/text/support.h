@@ -89,8 +89,8 @@ static inline rlhf_tokenizer *make_tokenizer(rlhf_context *context, struct parts
                          parts.pre ? parts.pre : "null", parts.post ? parts.post : "null",
                          parts.decoder ? parts.decoder : "null", parts.model ? parts.model : letters_model);
     assert_true(bytes > 0 && bytes < (int)sizeof json);
-    check_ok(context, rlhf_tokenizer_create(&tokenizer, context, json, (size_t)bytes, config,
-                                            config ? strlen(config) : 0));
+    check_ok(context,
+             rlhf_tokenizer_create(&tokenizer, context, json, (size_t)bytes, config, config ? strlen(config) : 0));
     return tokenizer;
 }
 

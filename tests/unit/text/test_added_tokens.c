@@ -31,7 +31,7 @@ static void documented_examples(void **state)
                  "{\"id\":37,\"content\":\"AB\",\"normalized\":true}]",
     };
     rlhf_tokenizer *tokenizer = make_tokenizer(context, parts, NULL);
-    assert_string_equal(ids_of(tokenizer, "a<x>yb", 0), "0 33 1");     /* the longest wins */
+    assert_string_equal(ids_of(tokenizer, "a<x>yb", 0), "0 33 1");        /* the longest wins */
     assert_string_equal(ids_of(tokenizer, "acat b", 0), "0 2 0 19 26 1"); /* not a word of its own */
     assert_string_equal(ids_of(tokenizer, "a cat b", 0), "0 26 34 26 1");
     assert_string_equal(ids_of(tokenizer, "cat", 0), "34");
@@ -189,9 +189,12 @@ static void many_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(documented_examples), cmocka_unit_test(pieces_are_texts),
-        cmocka_unit_test(white_space_tokens),  cmocka_unit_test(not_in_the_model),
-        cmocka_unit_test(ids),                 cmocka_unit_test(rewritten_spelling),
+        cmocka_unit_test(documented_examples),
+        cmocka_unit_test(pieces_are_texts),
+        cmocka_unit_test(white_space_tokens),
+        cmocka_unit_test(not_in_the_model),
+        cmocka_unit_test(ids),
+        cmocka_unit_test(rewritten_spelling),
         cmocka_unit_test(many_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,11 +22,13 @@ static void ranks(void **state)
     /* A merge whose parts are made by later merges. */
     check(context, "{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"abab\":3},\"merges\":[\"ab ab\",\"a b\"]}", "abab", "3");
     /* A stale pair in the queue must not merge. */
-    check(context, "{\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"bc\":4,\"abc\":5},"
-                   "\"merges\":[\"b c\",\"a b\",\"ab c\",\"a bc\"]}", "abc", "5");
+    check(context,
+          "{\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"bc\":4,\"abc\":5},"
+          "\"merges\":[\"b c\",\"a b\",\"ab c\",\"a bc\"]}",
+          "abc", "5");
     /* A pair that stands twice has its last rank. */
-    check(context, "{\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"bc\":4},\"merges\":[\"a b\",\"b c\",\"a b\"]}", "abc",
-          "0 4");
+    check(context, "{\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"bc\":4},\"merges\":[\"a b\",\"b c\",\"a b\"]}",
+          "abc", "0 4");
     /* Merge cycles are harmless: each merge removes a symbol. */
     check(context, "{\"vocab\":{\"a\":0,\"\":1},\"merges\":[[\"a\",\"\"],[\"\",\"a\"]]}", "aaa", "0 0 0");
     check(context, "{\"vocab\":{\"a\":0},\"merges\":[]}", "", "");
@@ -43,13 +45,19 @@ static void unknown_characters(void **state)
           "1 0 1 0");
     check(context, "{\"vocab\":{\"a\":1},\"merges\":[]}", "xax", "1");
     /* Bytes where all of a character's bytes have tokens, else the unknown token. */
-    check(context, "{\"vocab\":{\"?\":0,\"a\":1,\"<0xC3>\":2,\"<0xA9>\":3},\"merges\":[],\"unk_token\":\"?\","
-                   "\"byte_fallback\":true}", "a\u00E9\u00E8", "1 2 3 0");
+    check(context,
+          "{\"vocab\":{\"?\":0,\"a\":1,\"<0xC3>\":2,\"<0xA9>\":3},\"merges\":[],\"unk_token\":\"?\","
+          "\"byte_fallback\":true}",
+          "a\u00E9\u00E8", "1 2 3 0");
     /* Byte tokens merge like others; lower-case digits name no byte. */
-    check(context, "{\"vocab\":{\"?\":0,\"<0xC3>\":2,\"<0xA9>\":3,\"<0xC3><0xA9>\":4},\"merges\":["
-                   "\"<0xC3> <0xA9>\"],\"unk_token\":\"?\",\"byte_fallback\":true}", "\u00E9", "4");
-    check(context, "{\"vocab\":{\"?\":0,\"<0xc3>\":2,\"<0xa9>\":3},\"merges\":[],\"unk_token\":\"?\","
-                   "\"byte_fallback\":true}", "\u00E9", "0");
+    check(context,
+          "{\"vocab\":{\"?\":0,\"<0xC3>\":2,\"<0xA9>\":3,\"<0xC3><0xA9>\":4},\"merges\":["
+          "\"<0xC3> <0xA9>\"],\"unk_token\":\"?\",\"byte_fallback\":true}",
+          "\u00E9", "4");
+    check(context,
+          "{\"vocab\":{\"?\":0,\"<0xc3>\":2,\"<0xa9>\":3},\"merges\":[],\"unk_token\":\"?\","
+          "\"byte_fallback\":true}",
+          "\u00E9", "0");
     end_context(context, &memory);
 }
 
@@ -58,14 +66,22 @@ static void affixes(void **state)
     (void)state;
     struct memory memory;
     rlhf_context *context = make_context(&memory);
-    check(context, "{\"vocab\":{\"a\":0,\"##b\":1,\"ab\":2,\"##c\":3,\"abc\":4},\"merges\":[\"a ##b\",\"ab ##c\"],"
-                   "\"continuing_subword_prefix\":\"##\"}", "abc", "4");
-    check(context, "{\"vocab\":{\"a\":0,\"b</w>\":1,\"ab</w>\":2,\"a</w>\":3},\"merges\":[\"a b</w>\"],"
-                   "\"end_of_word_suffix\":\"</w>\"}", "ab", "2");
-    check(context, "{\"vocab\":{\"a\":0,\"b</w>\":1,\"ab</w>\":2,\"a</w>\":3},\"merges\":[\"a b</w>\"],"
-                   "\"end_of_word_suffix\":\"</w>\"}", "a", "3");
-    check(context, "{\"vocab\":{\"a\":0,\"ab\":1,\"b\":2},\"merges\":[\"a b\"],\"continuing_subword_prefix\":\"\","
-                   "\"end_of_word_suffix\":\"\"}", "ab", "1");
+    check(context,
+          "{\"vocab\":{\"a\":0,\"##b\":1,\"ab\":2,\"##c\":3,\"abc\":4},\"merges\":[\"a ##b\",\"ab ##c\"],"
+          "\"continuing_subword_prefix\":\"##\"}",
+          "abc", "4");
+    check(context,
+          "{\"vocab\":{\"a\":0,\"b</w>\":1,\"ab</w>\":2,\"a</w>\":3},\"merges\":[\"a b</w>\"],"
+          "\"end_of_word_suffix\":\"</w>\"}",
+          "ab", "2");
+    check(context,
+          "{\"vocab\":{\"a\":0,\"b</w>\":1,\"ab</w>\":2,\"a</w>\":3},\"merges\":[\"a b</w>\"],"
+          "\"end_of_word_suffix\":\"</w>\"}",
+          "a", "3");
+    check(context,
+          "{\"vocab\":{\"a\":0,\"ab\":1,\"b\":2},\"merges\":[\"a b\"],\"continuing_subword_prefix\":\"\","
+          "\"end_of_word_suffix\":\"\"}",
+          "ab", "1");
     end_context(context, &memory);
 }
 
@@ -120,8 +136,8 @@ static void cache(void **state)
             for (int value = i; bytes == 0 || value > 0; value /= 2) /* binary numbers in a and d: nothing merges */
                 word[bytes++] = value % 2 ? 'd' : 'a';
             for (size_t j = 0; j < bytes; j++)
-                used += (size_t)snprintf(expected + used, sizeof expected - used, j ? " %d" : "%d",
-                                         word[j] == 'a' ? 0 : 3);
+                used +=
+                    (size_t)snprintf(expected + used, sizeof expected - used, j ? " %d" : "%d", word[j] == 'a' ? 0 : 3);
             word[bytes] = '\0';
             assert_string_equal(ids_of(tokenizer, word, 0), expected);
         }
@@ -173,8 +189,9 @@ static void long_pieces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks), cmocka_unit_test(unknown_characters), cmocka_unit_test(affixes),
-        cmocka_unit_test(whole_words), cmocka_unit_test(words),        cmocka_unit_test(cache),
+        cmocka_unit_test(ranks),       cmocka_unit_test(unknown_characters),
+        cmocka_unit_test(affixes),     cmocka_unit_test(whole_words),
+        cmocka_unit_test(words),       cmocka_unit_test(cache),
         cmocka_unit_test(long_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,8 +10,8 @@ static rlhf_status collect(void *user_data, const char *text, size_t bytes)
 {
     struct collector *collector = user_data;
     assert_true(bytes > 0); /* empty pieces vanish */
-    collector->used += (size_t)snprintf(collector->shown + collector->used,
-                                        sizeof collector->shown - collector->used, "[%.*s]", (int)bytes, text);
+    collector->used += (size_t)snprintf(collector->shown + collector->used, sizeof collector->shown - collector->used,
+                                        "[%.*s]", (int)bytes, text);
     return RLHF_OK;
 }
 
@@ -140,7 +140,8 @@ static void sequences(void **state)
     check(context, "null", "a b", "[a b]");
     check(context, "{\"type\":\"Sequence\",\"pretokenizers\":[]}", "a b", "[a b]");
     check(context,
-          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\" ?\\\\p{L}+|\\\\p{N}\"},"
+          "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\" "
+          "?\\\\p{L}+|\\\\p{N}\"},"
           "\"behavior\":\"Isolated\"},{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\","
           "\"add_prefix_space\":false,\"use_regex\":false}]}]}",
           "ab cd12", "[ab][\u0120cd][1][2]");
@@ -188,8 +189,9 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(behaviors), cmocka_unit_test(gpt2),      cmocka_unit_test(byte_alphabet),
-        cmocka_unit_test(metaspace), cmocka_unit_test(character_classes), cmocka_unit_test(sequences),
+        cmocka_unit_test(behaviors),         cmocka_unit_test(gpt2),
+        cmocka_unit_test(byte_alphabet),     cmocka_unit_test(metaspace),
+        cmocka_unit_test(character_classes), cmocka_unit_test(sequences),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

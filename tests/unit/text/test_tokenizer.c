@@ -182,7 +182,8 @@ static void clean_up(void **state)
     (void)state;
     struct memory memory;
     rlhf_context *context = make_context(&memory);
-    struct parts parts = {.model = "{\"vocab\":{\"a\":0,\" .\":1,\" n't\":2,\" 's\":3,\" ' \":4,\" ,\":5},\"merges\":[]}",
+    struct parts parts = {.model =
+                              "{\"vocab\":{\"a\":0,\" .\":1,\" n't\":2,\" 's\":3,\" ' \":4,\" ,\":5},\"merges\":[]}",
                           .decoder = "{\"type\":\"Fuse\"}"};
     const int32_t ids[] = {0, 1, 0, 2, 3, 4, 0, 5};
     rlhf_tokenizer *tokenizer = make_tokenizer(context, parts, NULL);
@@ -296,9 +297,9 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arguments), cmocka_unit_test(capacities), cmocka_unit_test(spellings),
-        cmocka_unit_test(broken_input), cmocka_unit_test(frames),  cmocka_unit_test(clean_up),
-        cmocka_unit_test(lifetime),  cmocka_unit_test(files),
+        cmocka_unit_test(arguments),    cmocka_unit_test(capacities), cmocka_unit_test(spellings),
+        cmocka_unit_test(broken_input), cmocka_unit_test(frames),     cmocka_unit_test(clean_up),
+        cmocka_unit_test(lifetime),     cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

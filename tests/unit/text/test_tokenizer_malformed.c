@@ -63,21 +63,23 @@ static const struct refusal refusals[] = {
     {"{\"normalizer\":{\"type\":\"Odd\"}," MODEL "}", NULL, RLHF_E_UNSUPPORTED, "normalizer: Odd"},
     {"{\"normalizer\":3," MODEL "}", NULL, RLHF_E_FORMAT, "normalizer: type"},
     {"{\"pre_tokenizer\":{\"type\":\"Odd\"}," MODEL "}", NULL, RLHF_E_UNSUPPORTED, "pre_tokenizer: Odd"},
-    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(a\"}}," MODEL "}", NULL,
-     RLHF_E_FORMAT, "pre_tokenizer: Split: regex: byte"},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(a\"}}," MODEL "}",
+     NULL, RLHF_E_FORMAT, "pre_tokenizer: Split: regex: byte"},
     {"{\"decoder\":{\"type\":\"Odd\"}," MODEL "}", NULL, RLHF_E_UNSUPPORTED, "decoder: Odd"},
     {"{\"post_processor\":{\"type\":\"Odd\"}," MODEL "}", NULL, RLHF_E_UNSUPPORTED, "post_processor: Odd"},
     {"{\"post_processor\":{\"type\":\"TemplateProcessing\"}," MODEL "}", NULL, RLHF_E_FORMAT, "exactly one sequence"},
-    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\"}}]}," MODEL "}", NULL,
-     RLHF_E_FORMAT, "exactly one sequence"},
+    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\"}}]}," MODEL "}",
+     NULL, RLHF_E_FORMAT, "exactly one sequence"},
     {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},"
-     "{\"Sequence\":{\"id\":\"A\"}}]}," MODEL "}", NULL, RLHF_E_FORMAT, "exactly one sequence"},
+     "{\"Sequence\":{\"id\":\"A\"}}]}," MODEL "}",
+     NULL, RLHF_E_FORMAT, "exactly one sequence"},
     {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[3]}," MODEL "}", NULL, RLHF_E_FORMAT, "list of"},
     {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"B\"}},"
-     "{\"Sequence\":{\"id\":\"A\"}}]}," MODEL "}", NULL, RLHF_E_FORMAT, "\"B\" has no ids"},
+     "{\"Sequence\":{\"id\":\"A\"}}]}," MODEL "}",
+     NULL, RLHF_E_FORMAT, "\"B\" has no ids"},
     {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"B\"}},"
-     "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"B\":{\"ids\":[99]}}}," MODEL "}", NULL, RLHF_E_FORMAT,
-     "no token has this id"},
+     "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"B\":{\"ids\":[99]}}}," MODEL "}",
+     NULL, RLHF_E_FORMAT, "no token has this id"},
     {"{\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"x\",99],\"sep\":[\"a\",0]}," MODEL "}", NULL,
      RLHF_E_FORMAT, "no token has this id"},
     {"{" MODEL "}", "[]", RLHF_E_FORMAT, "tokenizer_config.json"},
@@ -147,7 +149,8 @@ static void catastrophic_regex(void **state)
     (void)state;
     struct memory memory;
     rlhf_context *context = make_context(&memory);
-    struct parts parts = {.pre = "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?:a|aa)+[bc]\"}}"};
+    struct parts parts = {
+        .pre = "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?:a|aa)+[bc]\"}}"};
     rlhf_tokenizer *tokenizer = make_tokenizer(context, parts, NULL);
     char text[2000];
     int32_t ids[4];
@@ -186,8 +189,8 @@ static rlhf_status work(rlhf_context *context)
     int32_t ids[64];
     char decoded[256];
     size_t count, bytes;
-    rlhf_status status = rlhf_tokenizer_create(&tokenizer, context, everything, sizeof everything - 1, config,
-                                               sizeof config - 1);
+    rlhf_status status =
+        rlhf_tokenizer_create(&tokenizer, context, everything, sizeof everything - 1, config, sizeof config - 1);
     if (status == RLHF_OK)
         status = rlhf_tokenizer_encode(tokenizer, text, sizeof text - 1, RLHF_ENCODE_SPECIAL, ids, 64, &count);
     if (status == RLHF_OK)

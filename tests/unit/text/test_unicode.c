@@ -154,8 +154,8 @@ static void lower_case(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sequences),    cmocka_unit_test(code_points), cmocka_unit_test(repairs),
-        cmocka_unit_test(classes),      cmocka_unit_test(normal_forms), cmocka_unit_test(many_marks),
+        cmocka_unit_test(sequences),  cmocka_unit_test(code_points),  cmocka_unit_test(repairs),
+        cmocka_unit_test(classes),    cmocka_unit_test(normal_forms), cmocka_unit_test(many_marks),
         cmocka_unit_test(lower_case),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
