@@ -60,7 +60,7 @@ static const command commands[] = {
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-static const char *const flags[] = {"help", "quiet", "json", "resume", "overwrite", "keys", "no-blis", NULL};
+static const char *const flags[] = {"help", "quiet", "json", "resume", "overwrite", "keys", "blis", NULL};
 
 /* The one thing that a signal handler may touch. */
 static rlhf_context *interrupted;
@@ -84,7 +84,7 @@ static void usage(FILE *file)
           "  --threads N        threads that work (default: all processors)\n"
           "  --seed N           seed of every random choice (default 0)\n"
           "  --cpu MASK         instruction sets: 0 plain C, 1 AVX2, 3 AVX-512 too (default: all; same bits)\n"
-          "  --no-blis          dense products by our own loops (same bits)\n"
+          "  --blis             large dense products through BLIS where that is faster (same bits)\n"
           "  --quiet            errors only\n"
           "  --json             results as JSON on standard output\n"
           "  --help             this, or the command's options\n"
@@ -126,7 +126,7 @@ int main(int argc, char **argv)
     options.threads = (int32_t)arguments_integer(&arguments, "threads", 0, 0, 1024);
     options.seed = (uint64_t)arguments_integer(&arguments, "seed", 0, 0, INT64_MAX);
     options.cpu_mask = (uint32_t)arguments_integer(&arguments, "cpu", UINT32_MAX, 0, UINT32_MAX);
-    options.use_blis = !arguments_flag(&arguments, "no-blis");
+    options.use_blis = arguments_flag(&arguments, "blis");
     options.log = log_line;
     program program = {.quiet = arguments_flag(&arguments, "quiet"), .json = arguments_flag(&arguments, "json")};
     program.terminal = isatty(STDERR_FILENO) != 0;

@@ -33,7 +33,9 @@ typedef struct rlhf_context_options {
     void *log_user_data;
     int32_t log_level;        /* lines above this level are not made, default RLHF_LOG_WARNING */
     uint32_t cpu_mask;        /* instruction sets that may be used; 0 = plain C; default all bits set */
-    int32_t use_blis;         /* 1 = dense products through BLIS where it is built in and proves exact, default 1 */
+    /* 1 = large dense products through BLIS where it is built in, proves exact and is the faster one; the same bits.
+     * Default 0: BLIS ends the process when it cannot get memory for its blocks, which our own loops never do. */
+    int32_t use_blis;
     int32_t reserved;         /* must be 0 */
 } rlhf_context_options;
 

@@ -48,14 +48,14 @@ typedef struct rlhf_row {
 /** Fills defaults. owner -    null nothing happens    errors none    threads safe    since 0.1 */
 RLHF_API void rlhf_dataset_options_init(rlhf_dataset_options *options, size_t size);
 
-/** Reads a file of JSON lines; if its name ends in .json (or .json.gz), one list of objects, too; if it ends in .txt (or
- *  .txt.gz), text documents, which end at a line that is exactly <|endoftext|>. Zipped files are recognised by their
- *  content. Each row's kind is told from its columns:
- *  chosen and rejected with or without prompt (without: transcripts of HH-RLHF are split at the last "\n\nAssistant:",
- *  other texts and message lists where their common beginning ends); prompt and completion; prompt; messages (or
- *  ShareGPT's conversations); text; instruction, input and output (Alpaca's prompt is made of them). Other columns are
- *  kept in extra. A bad row is bad JSON, a column missing or of the wrong type, NUL in a text, two answers that are the
- *  same or whose transcripts part too early; if all rows are bad, skipping them is an error, too.
+/** Reads a file of JSON lines; if its name ends in .json (or .json.gz), one list of objects, too; if it ends in .txt
+ *  (or .txt.gz), text documents, which end at a line that is exactly <|endoftext|>. Zipped files are recognised by
+ *  their content. Each row's kind is told from its columns: chosen and rejected with or without prompt (without:
+ *  transcripts of HH-RLHF are split at the last "\n\nAssistant:", other texts and message lists where their common
+ *  beginning ends); prompt and completion; prompt; messages (or ShareGPT's conversations); text; instruction, input
+ *  and output (Alpaca's prompt is made of them). Other columns are kept in extra. A bad row is bad JSON, a column
+ *  missing or of the wrong type, NUL in a text, two answers that are the same or whose transcripts part too early; if
+ *  all rows are bad, skipping them is an error, too.
  *  owner    *out is yours    null  out, context, path: INVAL; options: defaults
  *  errors   IO, FORMAT ("file:line: what"; lines over 64 MiB and broken gzip data always stop), CANCELED, NOMEM;
  *           *out is NULL then    threads the context's    since 0.1 */

@@ -116,8 +116,8 @@ typedef struct rlhfi_head_result { /* each [rows], NULL = not wanted */
     int32_t *best;         /* arg max of z, the smallest id among equals */
     float *log_sum_exp;    /* of z * inverse_temperature, for the backward pass */
 } rlhfi_head_result;
-/* z = hidden[row[i]] * weight^T, weight [vocabulary, d]; row NULL = 0..rows-1. target [rows], may be NULL if log_prob is
- * not wanted. inverse_temperature > 0. */
+/* z = hidden[row[i]] * weight^T, weight [vocabulary, d]; row NULL = 0..rows-1. target [rows], may be NULL if
+ * log_prob is not wanted. inverse_temperature > 0. */
 rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t vocabulary, const float *hidden,
                        const int64_t *row, const float *weight, const int32_t *target, float inverse_temperature,
                        const rlhfi_head_result *result);

@@ -12,7 +12,7 @@ static const rlhf_context_options defaults = {
     .struct_size = sizeof(rlhf_context_options),
     .log_level = RLHF_LOG_WARNING,
     .cpu_mask = UINT32_MAX,
-    .use_blis = 1,
+    .use_blis = 0,
 };
 
 void rlhf_context_options_init(rlhf_context_options *options, size_t size)

@@ -20,7 +20,7 @@ static void defaults_are_true_values(void **state)
     assert_null(options.log);
     assert_int_equal(options.log_level, RLHF_LOG_WARNING);
     assert_true(options.cpu_mask == UINT32_MAX);
-    assert_int_equal(options.use_blis, 1);
+    assert_int_equal(options.use_blis, 0);
     assert_int_equal(options.reserved, 0);
     rlhf_context_options_init(NULL, sizeof options);
 }
@@ -83,11 +83,11 @@ static void a_context_keeps_what_it_was_told(void **state)
     options.seed = 42;
     options.threads = 2;
     options.cpu_mask = 0;
-    options.use_blis = 0;
+    options.use_blis = 1;
     assert_int_equal(rlhf_context_create(&context, &options), RLHF_OK);
     assert_int_equal(context->seed, 42);
     assert_int_equal(context->cpu_mask, 0);
-    assert_int_equal(context->use_blis, 0);
+    assert_int_equal(context->use_blis, 1);
     assert_int_equal(rlhf_context_threads(context), 2);
     assert_int_equal(rlhf_context_threads(NULL), 0);
     assert_int_equal(rlhf_context_set_seed(context, 43), RLHF_OK);
