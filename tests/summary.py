@@ -6,6 +6,7 @@ Programs on cmocka report each of their cases; any other test counts as one case
 import json
 import re
 import sys
+import textwrap
 
 CASE = re.compile(r"^\[\s+(OK|FAILED|SKIPPED|ERROR)\s+\] (?!---)(.*\S)", re.M)
 
@@ -33,8 +34,9 @@ def main():
     with open(sys.argv[1], encoding="utf-8", errors="replace") as log:
         for line in log:
             test = json.loads(line)
-            name = test["name"].split(" / ")[-1]
-            suite = (test.get("suite") or ["?"])[-1].split(":")[-1]
+            # "suite - project:name", as Meson writes it
+            suite, _, name = test["name"].rpartition(" - ")
+            suite, name = suite or "?", name.split(":", 1)[-1]
             slow.append((test.get("duration") or 0.0, name))
             for case, result in cases(test):
                 total[result] += 1
@@ -52,8 +54,13 @@ def main():
             text = ((test.get("stdout") or "") + (test.get("stderr") or "")).strip().splitlines()
             for row in [r for r in text if "[       OK ]" not in r and "[ RUN" not in r][-30:]:
                 print("        " + row[:300])
-    if skips:
-        print("skipped: " + ", ".join(sorted(skips)))
+    grouped = {}
+    for label in skips:
+        test, _, case = label.partition(" ")
+        grouped.setdefault(test, []).append(case)
+    for test in sorted(grouped):
+        text = "skipped in %s: %s" % (test, ", ".join(sorted(case for case in grouped[test] if case)))
+        print(textwrap.fill(text, 118, subsequent_indent="    ", break_on_hyphens=False))
     print("slowest: " + ", ".join("%s %.0f s" % (n, d) for d, n in sorted(slow, reverse=True)[:6]))
     width = max([len(s) for s in suites] + [5])
     for suite in sorted(suites):
