@@ -69,7 +69,7 @@ RLHF_API rlhf_status rlhf_dataset_create(rlhf_dataset **out, rlhf_context *conte
 /** Appends a copy of a row (set row->struct_size). Texts must be UTF-8, extra a JSON object without the names of our
  *  columns, margin a number or NaN.
  *  owner copies    null INVAL    errors INVAL (fields missing for the kind), FORMAT (not UTF-8, not JSON), NOMEM;
- *  unchanged then    threads the context's    since 0.1 */
+ *  the dataset is as before then    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_dataset_append(rlhf_dataset *dataset, const rlhf_row *row);
 
 /** Gives up a dataset. owner *dataset becomes NULL    null fine    errors none    threads the context's    since 0.1 */

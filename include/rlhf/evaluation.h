@@ -14,24 +14,25 @@ typedef struct rlhf_estimate {
     int64_t count;
 } rlhf_estimate;
 
-/** Mean and standard error of numbers; NaN entries are left out and not counted.
+/** Computes mean and standard error of numbers; NaN entries are left out and not counted.
  *  shapes value [count]    owner yours    null INVAL    errors INVAL    threads safe    since 0.1 */
 RLHF_API rlhf_status rlhf_evaluate_mean(const double *value, int64_t count, rlhf_estimate *out);
 
-/** Sequence KL to a reference in nats, mean over the rows of a rollout, from rollout's own log-probabilities: estimator
- *  1 = k1 (unbiased), 2 = k2, 3 = k3, summed over each response.
+/** Estimates the sequence KL to a reference in nats, mean over a rollout's rows, from its own log-probabilities:
+ *  estimator 1 = k1 (unbiased), 2 = k2, 3 = k3, summed over each response.
  *  owner yours    null INVAL    errors INVAL, and as rlhf_reference_log_probs    threads the context's    since 0.1
  *  source Schulman 2020 */
 RLHF_API rlhf_status rlhf_evaluate_kl(const rlhf_rollout *rollout, rlhf_reference *reference, double temperature,
                                       int32_t estimator, rlhf_estimate *out);
 
-/** Unbiased expected gold score of best-of-n for n = 1..samples, from the samples of each prompt ranked by proxy.
+/** Estimates, without bias, the gold score of the best of n by proxy, for n = 1..samples, from each prompt's samples.
  *  shapes   proxy, gold [prompts*samples]; curve [samples]; ties share their gold scores' mean
- *  owner yours    null INVAL    errors INVAL    threads safe    since 0.1    source WebGPT, 2112.09332, appendix */
+ *  owner    yours    null  INVAL    errors  INVAL (also for NaN among the scores and infinite gold)
+ *  threads  safe    since 0.1    source  WebGPT, 2112.09332, appendix */
 RLHF_API rlhf_status rlhf_evaluate_best_of_n(const double *proxy, const double *gold, int64_t prompts, int64_t samples,
                                              rlhf_estimate *curve);
 
-/** Upper bound of the KL of best-of-n to its sampler, log n - (n-1)/n nats.
+/** Returns an upper bound of the KL of best-of-n to its sampler, log n - (n-1)/n nats.
  *  owner -    null -    errors none (NaN for n < 1)    threads safe    since 0.1    source 2401.01879 */
 RLHF_API double rlhf_evaluate_best_of_n_kl(int64_t n);
 
@@ -51,12 +52,13 @@ typedef struct rlhf_calibration {
     int64_t pairs[10];
 } rlhf_calibration;
 
-/** Calibration of a reward model on pairs: h = chosen - rejected.
+/** Measures the calibration of a reward model on pairs: h = chosen - rejected.
  *  shapes [pairs]    owner yours    null INVAL    errors INVAL, NONFINITE    threads safe    since 0.1 */
 RLHF_API rlhf_status rlhf_evaluate_calibration(const double *chosen, const double *rejected, int64_t pairs,
                                                rlhf_calibration *out);
 
-/** Share of prompts on which a beats b (ties half) with its bootstrap standard error from 1000 resamplings.
+/** Computes the share of prompts on which a beats b (ties half; NaN: not counted), with its standard error from 1000
+ *  bootstrap resamplings.
  *  shapes a, b [count]    owner yours    null INVAL    errors INVAL    threads safe    repeat depends on seed
  *  since 0.1 */
 RLHF_API rlhf_status rlhf_evaluate_win_rate(const double *a, const double *b, int64_t count, uint64_t seed,

@@ -1,6 +1,5 @@
 /* Objectives: arrays in, loss and gradients out. The built-in ones and yours stand on the same v-table, and neither
- *  sees
- * a model: the library owns every backward pass. All arrays are double and ragged, one entry per response token
+ * sees a model: the library owns every backward pass. All arrays are double and ragged, one entry per response token
  * (offset[rows + 1]); what does not count is simply not there.
  *
  * An objective implements one or more pieces; a trainer has a slot for each piece it needs:
@@ -9,8 +8,7 @@
  *   reward          KL-penalised reward                score and log-probabilities -> reward per token
  *   advantage       baselines, GAE                     rewards and values -> advantage and return per token
  *   policy loss     REINFORCE, PPO clip, pairwise      log-probabilities and advantages -> loss
- *   value loss      clipped squares                    values and returns -> loss
- *  */
+ *   value loss      clipped squares                    values and returns -> loss */
 #ifndef RLHF_OBJECTIVE_H
 #define RLHF_OBJECTIVE_H
 
@@ -178,20 +176,17 @@ RLHF_API rlhf_status rlhf_objective_create(rlhf_objective **out, rlhf_context *c
  *    reinforce        advantage and policy loss: baseline (0 none, 1 moving average, 2 batch mean, 3 leave one out,
  *                     4 running mean of all history), baseline_momentum, reward_to_go (0 whole response, 1 from the
  *                     token on), whiten (0 1), whiten_population (0 1), entropy_coef; to read: baseline_value
- *    pairwise         advantage and policy loss: form (0 linear, 1 regularised, 2 logistic soft, 3 clipped linear),
- *  beta,
- *                     soft_label_temperature, cliprange
+ *    pairwise         advantage and policy loss: form (0 linear, 1 regularised, 2 logistic soft, 3 clipped linear,
+ *                     4 fixed target), beta, soft_label_temperature, cliprange
  *    ppo              policy loss and value loss: cliprange, cliprange_value (0 = off), vf_coef, entropy_coef,
- *  dual_clip
- *                     (0 = off)
- *  owner *out is yours    null INVAL    errors INVAL (unknown name: the nearest is named), NOMEM
- *  threads the context's
- *  since 0.1    source  algorithms: Williams 1992; Bradley & Terry 1952; 1707.06347; 1506.02438; 1909.08593;
- *  2310.00212 */
+ *                     dual_clip (0 = off)
+ *  owner    *out is yours    null  INVAL    errors  INVAL (unknown name: the nearest is named), NOMEM
+ *  threads  the context's    since 0.1
+ *  source   Williams 1992; Bradley & Terry 1952; 1707.06347; 1506.02438; 1909.08593; 2310.00212; 2310.12036 */
 RLHF_API rlhf_status rlhf_objective_builtin(rlhf_objective **out, rlhf_context *context, const char *name);
 
-/** Gives up an objective.  owner *objective becomes NULL    null fine    errors none
- *  threads the context's  since 0.1 */
+/** Gives up an objective.
+ *  owner *objective becomes NULL    null fine    errors none    threads the context's    since 0.1 */
 RLHF_API void rlhf_objective_release(rlhf_objective **objective);
 
 /** Sets a number by key.  owner -    null INVAL    errors INVAL (unknown key: the nearest is named), RANGE

@@ -30,8 +30,8 @@ RLHF_API void rlhf_optimizer_options_init(rlhf_optimizer_options *options, size_
 
 /** Makes AdamW for the parameters of a policy.
  *  owner    *out is yours, the policy is retained    null  out, policy: INVAL; options: defaults
- *  errors   INVAL, RANGE, NOMEM    threads the context's    since 0.1
- *  source  Loshchilov & Hutter 2017 (1711.05101) */
+ *  errors   INVAL, RANGE, UNSUPPORTED (options longer than known), NOMEM; *out is NULL then
+ *  threads  the context's    since 0.1    source  Loshchilov & Hutter 2017 (1711.05101) */
 RLHF_API rlhf_status rlhf_optimizer_create_policy(rlhf_optimizer **out, rlhf_policy *policy,
                                                   const rlhf_optimizer_options *options);
 /** Makes AdamW for a reward model.  owner, null, errors, threads as rlhf_optimizer_create_policy    since 0.1 */
@@ -41,16 +41,16 @@ RLHF_API rlhf_status rlhf_optimizer_create_reward_model(rlhf_optimizer **out, rl
 RLHF_API rlhf_status rlhf_optimizer_create_value_model(rlhf_optimizer **out, rlhf_value_model *model,
                                                        const rlhf_optimizer_options *options);
 
-/** Gives up an optimizer.  owner *optimizer becomes NULL    null fine    errors none
- *  threads the context's  since 0.1 */
+/** Gives up an optimizer.
+ *  owner *optimizer becomes NULL    null fine    errors none    threads the context's    since 0.1 */
 RLHF_API void rlhf_optimizer_release(rlhf_optimizer **optimizer);
 
 /** Takes one step with the gradients gathered by the model's backward calls, then zeroes them: global norm, clipping,
  *  AdamW, schedule.  *gradient_norm (may be NULL): before clipping; *learning_rate (may be NULL): the one used.
  *  owner    -    null  optimizer: INVAL
- *  errors   NONFINITE (the first bad parameter named; weights and moments as before), NOMEM (a shared reference
- *  could not
- *           be given its own copy)    threads the context's    repeat equal bits for any threads    since 0.1 */
+ *  errors   NONFINITE (the first bad parameter named), NOMEM (for gradients, or for a copy of shared weights); weights
+ *           and moments are as before then
+ *  threads  the context's    repeat equal bits for any threads    since 0.1 */
 RLHF_API rlhf_status rlhf_optimizer_step(rlhf_optimizer *optimizer, double *gradient_norm, double *learning_rate);
 
 /** Zeroes the gathered gradients without a step.  owner -    null INVAL    errors INVAL    threads the context's

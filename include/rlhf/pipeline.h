@@ -33,20 +33,20 @@ typedef struct rlhf_pipeline_stage {
 /** Reads and checks a pipeline; every stage's run directory is directory/NAME, and "stage:NAME" in a path becomes
  *  directory/NAME/model of an earlier stage, of this file or of another one that was run into the directory before.
  *  owner    *out is yours    null  INVAL
- *  errors   IO, FORMAT, INVAL, RANGE with "file:line:" in front; *out is NULL then    threads the context's
- *  since 0.1 */
+ *  errors   IO, UNSUPPORTED (built without libyaml), FORMAT, INVAL, RANGE with "file:line:" in front, NOMEM; *out is
+ *           NULL then    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_pipeline_load(rlhf_pipeline **out, rlhf_context *context, const char *path,
                                         const char *directory);
 
-/** Gives up a pipeline.  owner *pipeline becomes NULL    null fine    errors none    threads the context's
- *  since 0.1 */
+/** Gives up a pipeline.
+ *  owner *pipeline becomes NULL    null fine    errors none    threads the context's    since 0.1 */
 RLHF_API void rlhf_pipeline_release(rlhf_pipeline **pipeline);
 
 /** Returns the number of stages.  owner -    null 0    errors none    threads safe    since 0.1 */
 RLHF_API int64_t rlhf_pipeline_stages(const rlhf_pipeline *pipeline);
 
-/** Fills *stage (set stage->struct_size).  owner borrowed until the pipeline goes    null INVAL    errors RANGE
- *  threads safe    since 0.1 */
+/** Fills *stage (set stage->struct_size).
+ *  owner borrowed until the pipeline goes    null INVAL    errors RANGE, INVAL    threads safe    since 0.1 */
 RLHF_API rlhf_status rlhf_pipeline_get(const rlhf_pipeline *pipeline, int64_t index, rlhf_pipeline_stage *stage);
 
 #ifdef __cplusplus

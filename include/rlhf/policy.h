@@ -14,9 +14,8 @@ extern "C" {
  *           NOMEM; *out is NULL then    threads the context's    since 0.1    source  formats.md 1, 3 */
 RLHF_API rlhf_status rlhf_policy_load(rlhf_policy **out, rlhf_context *context, const char *directory);
 
-/** Makes a policy with random weights from the text of a config.json (model_type gpt2 or llama): N(0,
- *  initializer_range)
- *  for matrices, residual projections scaled by 1/sqrt(2*layers), gains 1, biases 0.
+/** Makes a policy with random weights from the text of a config.json (model_type gpt2 or llama): matrices normal with
+ *  deviation initializer_range, residual projections scaled by 1/sqrt(2*layers), gains 1, biases 0.
  *  owner *out is yours    null INVAL    errors FORMAT, UNSUPPORTED, NOMEM    threads the context's
  *  repeat   depends only on the config and seed    since 0.1 */
 RLHF_API rlhf_status rlhf_policy_create(rlhf_policy **out, rlhf_context *context, const char *config_json, size_t bytes,
@@ -38,8 +37,8 @@ RLHF_API rlhf_status rlhf_policy_save(const rlhf_policy *policy, const char *dir
  *  shapes   log_prob and, unless NULL, entropy: one per response token of the batch
  *  units    nats    owner your arrays    null  policy, batch, log_prob: INVAL
  *  errors   RANGE (a token outside the vocabulary, a row over the model's positions, temperature <= 0), INVAL (a row
- *           whose response starts at its first token has no context: such a row counts from its second token, so give
- *           prompt_length >= 1), NOMEM    threads the context's
+ *           of prompt_length 0: nothing stands before its first token, so that one cannot be predicted), NOMEM
+ *  threads  the context's
  *  repeat   a row's bits depend on nothing but the row and the weights    since 0.1 */
 RLHF_API rlhf_status rlhf_policy_log_probs(rlhf_policy *policy, const rlhf_batch *batch, double temperature,
                                            float *log_prob, float *entropy);
@@ -51,12 +50,12 @@ RLHF_API rlhf_status rlhf_policy_log_probs(rlhf_policy *policy, const rlhf_batch
 RLHF_API rlhf_status rlhf_policy_backward(rlhf_policy *policy, const rlhf_batch *batch, double temperature,
                                           const float *d_log_prob, const float *d_entropy);
 
-/** Returns the number of token ids that the model knows.  owner -    null 0    errors none
- *  threads safe  since 0.1 */
+/** Returns the number of token ids that the model knows.
+ *  owner -    null 0    errors none    threads safe    since 0.1 */
 RLHF_API int64_t rlhf_policy_vocabulary(const rlhf_policy *policy);
 
-/** Returns the longest sequence the model can take, in tokens.  owner -    null 0    errors none    threads safe
- *  since 0.1 */
+/** Returns the longest sequence the model can take, in tokens.
+ *  owner -    null 0    errors none    threads safe    since 0.1 */
 RLHF_API int64_t rlhf_policy_positions(const rlhf_policy *policy);
 
 /** Returns how many parameters (tensors) there are.  owner -    null 0    errors none    threads safe    since 0.1 */

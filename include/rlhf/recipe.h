@@ -35,19 +35,20 @@ RLHF_API void rlhf_recipe_release(rlhf_recipe **recipe);
 RLHF_API rlhf_status rlhf_recipe_set(rlhf_recipe *recipe, const char *key, const char *value);
 
 /** Sets keys from a YAML file (a flat mapping; the key "method", if there, must be the recipe's).
- *  owner -    null INVAL    errors IO, FORMAT, and as rlhf_recipe_set with "file:line:" in front; the recipe is as
- *  before
- *  then    threads the context's    since 0.1 */
+ *  owner    -    null  INVAL
+ *  errors   IO, FORMAT, UNSUPPORTED (built without libyaml), NOMEM, and as rlhf_recipe_set with "file:line:" in front;
+ *           the recipe is as before then    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_recipe_load(rlhf_recipe *recipe, const char *path);
 
-/** Copies the value of a key as text.  owner copies    null INVAL
- *  errors INVAL (unknown), RANGE (*needed says how much)
- *  threads the context's    since 0.1 */
+/** Copies the value of a key as text.
+ *  owner    copies    null  INVAL; buffer only with capacity 0
+ *  errors   INVAL (unknown key), RANGE (*needed says how much), NOMEM    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_recipe_get(const rlhf_recipe *recipe, const char *key, char *buffer, size_t capacity,
                                      size_t *needed);
 
-/** Copies the whole recipe as YAML, every key written out, in the table's order.  owner copies    null INVAL
- *  errors RANGE (*needed says how much), NOMEM    threads the context's    since 0.1 */
+/** Copies the whole recipe as YAML, every key written out, in the table's order.
+ *  owner    copies    null  INVAL; buffer only with capacity 0
+ *  errors   RANGE (*needed says how much), NOMEM    threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_recipe_yaml(const rlhf_recipe *recipe, char *buffer, size_t capacity, size_t *needed);
 
 /** Returns the recipe's method.  owner borrowed until the recipe goes    null ""    errors none    threads safe

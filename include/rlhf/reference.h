@@ -16,8 +16,8 @@ RLHF_API rlhf_status rlhf_reference_freeze(rlhf_reference **out, const rlhf_poli
 /** Loads a reference from a Hugging Face directory.  owner, null, errors, threads as rlhf_policy_load    since 0.1 */
 RLHF_API rlhf_status rlhf_reference_load(rlhf_reference **out, rlhf_context *context, const char *directory);
 
-/** Gives up a reference.  owner *reference becomes NULL    null fine    errors none
- *  threads the context's  since 0.1 */
+/** Gives up a reference.
+ *  owner *reference becomes NULL    null fine    errors none    threads the context's    since 0.1 */
 RLHF_API void rlhf_reference_release(rlhf_reference **reference);
 
 /** Computes log-probabilities as rlhf_policy_log_probs does: for equal weights, equal bits.

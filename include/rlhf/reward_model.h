@@ -16,8 +16,8 @@ RLHF_API rlhf_status rlhf_reward_model_load(rlhf_reward_model **out, rlhf_contex
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1    source 1909.08593 */
 RLHF_API rlhf_status rlhf_reward_model_from_policy(rlhf_reward_model **out, const rlhf_policy *policy, uint64_t seed);
 
-/** Gives up a reward model.  owner *model becomes NULL    null fine    errors none
- *  threads the context's  since 0.1 */
+/** Gives up a reward model.
+ *  owner *model becomes NULL    null fine    errors none    threads the context's    since 0.1 */
 RLHF_API void rlhf_reward_model_release(rlhf_reward_model **model);
 
 /** Writes a Hugging Face directory that transformers reads back with equal scores. The normalisation of

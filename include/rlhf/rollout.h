@@ -1,5 +1,5 @@
 /* Rollouts: completions sampled from a policy, with the log-probabilities that training will compute again bit for
- *  bit. */
+ * bit. */
 #ifndef RLHF_ROLLOUT_H
 #define RLHF_ROLLOUT_H
 
@@ -28,9 +28,8 @@ typedef struct rlhf_rollout_options {
     int32_t ignore_stop;         /* 1: a stop token does not end the row: always max_new_tokens (default 0) */
 } rlhf_rollout_options;
 
-/* log_prob is under softmax(logits / temperature) over the whole vocabulary (temperature 1 when greedy): the
- *  distribution
- * that training scores. top_k, top_p, min_p and min_new_tokens sample from a restriction of it. */
+/* log_prob is under softmax(logits / temperature) over the whole vocabulary (temperature 1 when greedy), which is what
+ * training scores. top_k, top_p, min_p and min_new_tokens sample from a restriction of it. */
 typedef struct rlhf_rollout_view {
     uint32_t struct_size;
     int32_t samples_per_prompt;
@@ -49,10 +48,9 @@ RLHF_API void rlhf_rollout_options_init(rlhf_rollout_options *options, size_t si
 /* Called after each token of a streamed rollout, in any order of rows; non-zero stops. */
 typedef rlhf_status (*rlhf_token_fn)(void *user_data, int64_t row, int32_t token, double log_prob);
 
-/** Samples completions of the prompts (the first prompt_length tokens of each row; whole rows where there is no
- *  response).
+/** Samples completions of the prompts: of the first prompt_length tokens of each row. A response ends at a stop token,
+ *  after max_new_tokens, or where the model's positions end.
  *  owner    *out is yours    null  out, policy, prompts: INVAL; options: defaults; on_token may be NULL
- *           A response ends at a stop token, after max_new_tokens, or where the model's positions end.
  *  errors   RANGE (a token, a prompt without room for one new token, prompt numbers beyond 2^32), INVAL (empty prompt,
  *           options), NONFINITE (NaN among the logits), CANCELED, NOMEM, the callback's    threads the context's
  *  repeat   sample s of prompt p depends on weights, prompt, seed, p and s only: not on batch, threads, n
@@ -68,7 +66,7 @@ RLHF_API void rlhf_rollout_release(rlhf_rollout **rollout);
  *  threads safe    since 0.1 */
 RLHF_API rlhf_status rlhf_rollout_get(const rlhf_rollout *rollout, rlhf_rollout_view *view);
 
-/** The rollout's sequences as a batch.  owner *out is yours (shares nothing)    null INVAL    errors NOMEM
+/** Makes a batch of the rollout's sequences.  owner *out is yours (shares nothing)    null INVAL    errors NOMEM
  *  threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_rollout_batch(const rlhf_rollout *rollout, rlhf_batch **out);
 

@@ -16,18 +16,18 @@ RLHF_API rlhf_status rlhf_value_model_from_reward_model(rlhf_value_model **out, 
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1    source 1909.08593 */
 RLHF_API rlhf_status rlhf_value_model_from_policy(rlhf_value_model **out, const rlhf_policy *policy);
 
-/** Loads one from the directory of a …ForSequenceClassification model.
+/** Loads a value model from the directory of a …ForSequenceClassification model.
  *  owner, null, errors, threads as rlhf_policy_load    since 0.1 */
 RLHF_API rlhf_status rlhf_value_model_load(rlhf_value_model **out, rlhf_context *context, const char *directory);
 
-/** Gives up a value model.  owner *model becomes NULL    null fine    errors none
- *  threads the context's  since 0.1 */
+/** Gives up a value model.
+ *  owner *model becomes NULL    null fine    errors none    threads the context's    since 0.1 */
 RLHF_API void rlhf_value_model_release(rlhf_value_model **model);
 
 /** Writes a Hugging Face directory.  owner, null, errors, threads as rlhf_policy_save    since 0.1 */
 RLHF_API rlhf_status rlhf_value_model_save(const rlhf_value_model *model, const char *directory);
 
-/** Values of every response token: read at the token before it.
+/** Computes the value of every response token, read at the token before it.
  *  shapes value: one per response token    owner yours    null INVAL    errors RANGE, INVAL (prompt_length 0), NOMEM
  *  threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_value_model_values(rlhf_value_model *model, const rlhf_batch *batch, float *value);

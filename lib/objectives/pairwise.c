@@ -6,12 +6,13 @@
  *   regularised     beta/2 (D - (r0-r1)/beta)^2   CoPG (2406.19185); its minimum is the KL-optimal policy
  *   logistic soft   -q log s(beta D) - (1-q) log s(-beta D), q = s((r0-r1)/T), s the logistic function
  *   clipped linear  PPO's clip on each response's ratio exp(LP-LPold) with advantages +A and -A
+ *   fixed target    (D - sign(r0-r1)/(2 beta))^2  IPO (2310.12036): which one is better counts, not by how much
  *
- * Linear forms take rewards as the reward objective made them, KL included. The other two hold the reference
- * themselves, so they take raw scores: with the KL in the reward it would count twice. algorithms.md 10. */
+ * Linear forms take rewards as the reward objective made them, KL included. The others hold the reference themselves,
+ * so they take raw scores: with the KL in the reward it would count twice. algorithms.md 10. */
 #include "objectives/builtin.h"
 
-enum { LINEAR = 0, REGULARISED = 1, LOGISTIC_SOFT = 2, CLIPPED_LINEAR = 3 };
+enum { LINEAR = 0, REGULARISED = 1, LOGISTIC_SOFT = 2, CLIPPED_LINEAR = 3, FIXED_TARGET = 4 };
 
 typedef struct pairwise {
     rlhfi_builtin builtin;
@@ -22,7 +23,7 @@ typedef struct pairwise {
 } pairwise;
 
 static const rlhfi_builtin_key keys[] = {
-    {"form", offsetof(pairwise, form), LINEAR, 0, 3, RLHFI_KEY_WHOLE},
+    {"form", offsetof(pairwise, form), LINEAR, 0, 4, RLHFI_KEY_WHOLE},
     {"beta", offsetof(pairwise, beta), 0.1, 0, 1e6, RLHFI_KEY_POSITIVE},
     {"soft_label_temperature", offsetof(pairwise, soft_label_temperature), 1, 0, 1e6, RLHFI_KEY_POSITIVE},
     {"cliprange", offsetof(pairwise, cliprange), 0.2, 0, 1, RLHFI_KEY_POSITIVE},
@@ -30,7 +31,7 @@ static const rlhfi_builtin_key keys[] = {
 
 static bool holds_reference(const pairwise *self)
 {
-    return self->form == REGULARISED || self->form == LOGISTIC_SOFT;
+    return self->form == REGULARISED || self->form == LOGISTIC_SOFT || self->form == FIXED_TARGET;
 }
 
 static uint32_t current_need(void *user_data)
@@ -100,7 +101,8 @@ static double clipped_row(const pairwise *self, const rlhf_policy_loss_input *in
     return plain / pairs;
 }
 
-/* Both forms that hold the reference: loss and its slope in D, which is the gradient on LP0 and minus that on LP1. */
+/* The forms that hold the reference: loss and its slope in D, which is the gradient on LP0 and minus that on LP1. With
+ * a fixed target two equal scores have the target 0: neither order of the rows may decide which response is raised. */
 static double reference_pair(const pairwise *self, double difference, double gap, double *slope)
 {
     double beta = self->beta, q;
@@ -108,6 +110,11 @@ static double reference_pair(const pairwise *self, double difference, double gap
     if (self->form == REGULARISED) {
         *slope = beta * difference - gap;
         return *slope * *slope / (2 * beta);
+    }
+    if (self->form == FIXED_TARGET) {
+        double apart = difference - ((gap > 0) - (gap < 0)) / (2 * beta);
+        *slope = 2 * apart;
+        return apart * apart;
     }
     q = rlhfi_sigmoid(gap / self->soft_label_temperature);
     *slope = beta * (rlhfi_sigmoid(beta * difference) - q);

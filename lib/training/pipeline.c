@@ -56,7 +56,7 @@ static rlhf_status read_stage(rlhf_pipeline *pipeline, const rlhfi_yaml *node, i
                               int64_t *line)
 {
     rlhf_context *context = pipeline->context;
-    stage *stage = &pipeline->stages[index];
+    stage *self = &pipeline->stages[index];
     *line = node->line;
     if (node->kind != RLHFI_YAML_MAPPING)
         return rlhfi_fail(context, RLHF_E_FORMAT, "a stage must be a mapping of keys");
@@ -70,15 +70,15 @@ static rlhf_status read_stage(rlhf_pipeline *pipeline, const rlhfi_yaml *node, i
     for (int64_t i = 0; i < index; i++)
         if (strcmp(pipeline->stages[i].name, name->scalar) == 0)
             return rlhfi_fail(context, RLHF_E_FORMAT, "name \"%s\" stands twice", name->scalar);
-    stage->name = rlhfi_strdup(context, name->scalar);
-    if (stage->name == NULL)
+    self->name = rlhfi_strdup(context, name->scalar);
+    if (self->name == NULL)
         return RLHF_E_NOMEM;
     *line = method->line;
-    RLHFI_TRY(rlhf_recipe_create(&stage->recipe, context, method->scalar));
-    char *run = rlhfi_path_join(context, directory, stage->name);
+    RLHFI_TRY(rlhf_recipe_create(&self->recipe, context, method->scalar));
+    char *run = rlhfi_path_join(context, directory, self->name);
     if (run == NULL)
         return RLHF_E_NOMEM;
-    rlhf_status status = rlhf_recipe_set(stage->recipe, "output_dir", run);
+    rlhf_status status = rlhf_recipe_set(self->recipe, "output_dir", run);
     rlhfi_free(context, run);
     for (const rlhfi_yaml *key = node->first; status == RLHF_OK && key != NULL; key = key->next) {
         *line = key->line;
@@ -86,22 +86,27 @@ static rlhf_status read_stage(rlhf_pipeline *pipeline, const rlhfi_yaml *node, i
             continue;
         if (key->kind != RLHFI_YAML_SCALAR)
             return rlhfi_fail(context, RLHF_E_FORMAT, "%.80s: a single value is expected", key->key);
+        bool nothing = !key->quoted && rlhfi_is_nothing(key->scalar);
+        char **own = strcmp(key->key, "scorer") == 0 ? &self->scorer
+                     : strcmp(key->key, "gold") == 0 ? &self->gold
+                                                     : NULL;
+        if (own != NULL && nothing)
+            continue;
+        /* As in a recipe's own file: null is no path, but "none" may be a word to choose. */
+        const char *text = nothing && rlhfi_recipe_takes_text(self->recipe, key->key) ? "" : key->scalar;
         char *value = NULL;
-        status = resolve(pipeline, index, directory, key->scalar, &value);
+        status = resolve(pipeline, index, directory, text, &value);
         if (status != RLHF_OK)
             break;
-        char **own = strcmp(key->key, "scorer") == 0 ? &stage->scorer
-                     : strcmp(key->key, "gold") == 0 ? &stage->gold
-                                                     : NULL;
         if (own != NULL) {
             *own = value;
             continue;
         }
         if (strcmp(key->key, "output_dir") == 0)
-            status =
-                rlhfi_fail(context, RLHF_E_INVAL, "output_dir is made from the pipeline's folder and the stage's name");
+            status = rlhfi_fail(context, RLHF_E_INVAL,
+                                "output_dir: is made from the pipeline's folder and the stage's name");
         else
-            status = rlhf_recipe_set(stage->recipe, key->key, value);
+            status = rlhf_recipe_set(self->recipe, key->key, value);
         rlhfi_free(context, value);
     }
     return status;
@@ -180,14 +185,15 @@ rlhf_status rlhf_pipeline_get(const rlhf_pipeline *pipeline, int64_t index, rlhf
     if (pipeline == NULL)
         return RLHF_E_INVAL;
     RLHFI_TRY(rlhfi_enter(pipeline->context));
-    RLHFI_REQUIRE(pipeline->context, out != NULL && out->struct_size == sizeof *out);
+    RLHFI_REQUIRE(pipeline->context, out != NULL && out->struct_size >= sizeof *out);
     if (index < 0 || index >= pipeline->count)
         return rlhfi_fail(pipeline->context, RLHF_E_RANGE, "stage %lld of %lld", (long long)index,
                           (long long)pipeline->count);
-    const stage *stage = &pipeline->stages[index];
-    out->name = stage->name;
-    out->recipe = stage->recipe;
-    out->scorer = stage->scorer;
-    out->gold = stage->gold;
+    const stage *self = &pipeline->stages[index];
+    *out = (rlhf_pipeline_stage){.struct_size = out->struct_size,
+                                 .name = self->name,
+                                 .recipe = self->recipe,
+                                 .scorer = self->scorer,
+                                 .gold = self->gold};
     return RLHF_OK;
 }

@@ -86,7 +86,7 @@ static bool is_one_of(const char *text, const char *words)
 }
 
 /* What YAML and Python write where there is no value. */
-static bool is_nothing(const char *text)
+bool rlhfi_is_nothing(const char *text)
 {
     return text[0] == '\0' || is_one_of(text, "null Null NULL ~ none None");
 }
@@ -104,7 +104,7 @@ static rlhf_status parse_boolean(rlhf_context *context, const rlhfi_key *key, co
 
 static rlhf_status parse_choice(rlhf_context *context, const rlhfi_key *key, const char *text, double *out)
 {
-    const char *start, *given = is_nothing(text) && !is_one_of(text, key->choices) ? key->default_value : text;
+    const char *start, *given = rlhfi_is_nothing(text) && !is_one_of(text, key->choices) ? key->default_value : text;
     size_t length = strlen(given), found;
 
     for (int32_t i = 0; (found = word(key->choices, i, &start)) > 0; i++) {
@@ -122,7 +122,7 @@ static rlhf_status parse_number(rlhf_context *context, const rlhfi_key *key, con
     char low[32], high[32];
     double number;
 
-    if ((key->flags & RLHFI_KEY_OPTIONAL) != 0 && is_nothing(text)) {
+    if ((key->flags & RLHFI_KEY_OPTIONAL) != 0 && rlhfi_is_nothing(text)) {
         *out = NAN;
         return RLHF_OK;
     }
@@ -354,7 +354,7 @@ static rlhf_status set_from_yaml(const rlhf_recipe *recipe, value *values, const
         return unknown_key(recipe, entry->key);
     if (entry->kind != RLHFI_YAML_SCALAR)
         return rlhfi_fail(recipe->context, RLHF_E_INVAL, "%s: is a list or a mapping, one value is needed", key->name);
-    if (key->type == RLHF_KEY_TEXT && !entry->quoted && is_nothing(text))
+    if (key->type == RLHF_KEY_TEXT && !entry->quoted && rlhfi_is_nothing(text))
         text = "";
     return set(recipe->context, values, key, text);
 }
@@ -505,6 +505,13 @@ enum rlhfi_method rlhfi_recipe_kind(const rlhf_recipe *recipe)
 bool rlhfi_recipe_has(const rlhf_recipe *recipe, const char *key)
 {
     return find_key(recipe->method, key) != NULL;
+}
+
+bool rlhfi_recipe_takes_text(const rlhf_recipe *recipe, const char *key)
+{
+    const rlhfi_key *found = find_key(recipe->method, key);
+
+    return found != NULL && found->type == RLHF_KEY_TEXT;
 }
 
 double rlhfi_recipe_number(const rlhf_recipe *recipe, const char *key)

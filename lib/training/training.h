@@ -46,6 +46,8 @@ bool rlhfi_recipe_boolean(const rlhf_recipe *recipe, const char *key);
 const char *rlhfi_recipe_text(const rlhf_recipe *recipe, const char *key); /* "" if not set */
 int32_t rlhfi_recipe_choice(const rlhf_recipe *recipe, const char *key);   /* index in the key's choices */
 bool rlhfi_recipe_has(const rlhf_recipe *recipe, const char *key);
+bool rlhfi_recipe_takes_text(const rlhf_recipe *recipe, const char *key); /* RLHF_KEY_TEXT */
+bool rlhfi_is_nothing(const char *text); /* empty, null or none: how YAML says that a key has no value */
 enum rlhfi_method rlhfi_recipe_kind(const rlhf_recipe *recipe);
 rlhf_status rlhfi_recipe_clone(rlhf_recipe **out, const rlhf_recipe *recipe);
 /* The whole recipe as YAML; free with rlhfi_free. */

@@ -179,7 +179,7 @@ static void test_pairwise(void **state)
     int clipped = 0, checked = 0;
 
     check_ok(rlhf_objective_set(objective, "soft_label_temperature", 0.7));
-    for (int form = 0; form < 4; form++) {
+    for (int form = 0; form <= 4; form++) {
         check_ok(rlhf_objective_set(objective, "form", form));
         for (draw = 0; draw < DRAWS; draw++) {
             fill(&policy, objective, 0.3, none);
@@ -193,7 +193,7 @@ static void test_pairwise(void **state)
             checked++;
         }
     }
-    assert_true(checked > 3 * DRAWS && clipped > 0);
+    assert_true(checked > 4 * DRAWS && clipped > 0);
     rlhf_objective_release(&objective);
 }
 

@@ -2,6 +2,8 @@
  * autograd in float64. Each case is a test; what this version does not have is skipped by name. */
 #include "objective_fixtures.h"
 
+#include "compute/compute.h"
+
 /* ---- sft_tokens.json --------------------------------------------------------------------------------------------- */
 
 static void test_sft_case(void **state)
@@ -96,6 +98,35 @@ static void test_whitening(void **state)
             rlhfi_whiten(x, ragged.count, shift != 0, population != 0);
             check_picked(&ragged, *state, keys[shift][population], x);
         }
+    }
+}
+
+static void check_single(const char *what, float got, double wanted)
+{
+    if (!(fabs((double)got - wanted) <= 1e-5 * fmax(fabs(wanted), 1)))
+        fail_msg("%s: %.9g, expected %.9g", what, (double)got, wanted);
+}
+
+/* The head with one hidden number, 1, and the logits as its weights: their gradient is the weights'. In float. */
+static void test_entropy(void **state)
+{
+    const rlhfi_json *logits = need(*state, "logits"), *gradient = need(*state, "grad_of_summed_entropy");
+    const float one = 1;
+
+    for (size_t row = 0; row < rlhfi_json_size(logits); row++) {
+        const rlhfi_json *line = rlhfi_json_at(logits, row), *slopes = rlhfi_json_at(gradient, row);
+        int64_t vocabulary = (int64_t)rlhfi_json_size(line);
+        float weight[64], slope[64] = {0}, entropy = 0, log_sum_exp = 0;
+        rlhfi_head_result result = {.entropy = &entropy, .log_sum_exp = &log_sum_exp};
+        assert_true(vocabulary <= 64);
+        for (int64_t v = 0; v < vocabulary; v++)
+            weight[v] = (float)number_of(rlhfi_json_at(line, (size_t)v));
+        check_ok(rlhfi_head(context, 1, 1, vocabulary, &one, NULL, weight, NULL, 1, &result));
+        check_ok(rlhfi_head_backward(context, 1, 1, vocabulary, &one, NULL, weight, NULL, 1, &result, NULL, &one, NULL,
+                                     NULL, slope));
+        check_single("entropy", entropy, number_of(rlhfi_json_at(need(*state, "entropy"), row)));
+        for (int64_t v = 0; v < vocabulary; v++)
+            check_single("grad_of_summed_entropy", slope[v], number_of(rlhfi_json_at(slopes, (size_t)v)));
     }
 }
 
@@ -353,6 +384,8 @@ static void check_pairwise(const rlhfi_json *test, double form, const char *name
     for (int64_t row = 0; row < 2 * pairs; row++)
         score[row] = number_of(rlhfi_json_at(rlhfi_json_at(need(inputs, "rewards"), (size_t)(row % 2)),
                                              (size_t)(row / 2)));
+    for (int64_t row = 0; form == 4 && row < 2 * pairs; row++)
+        score[row] = row % 2 == 0;
     check_ok(rlhf_objective_advantage(objective, &in, &out));
     check_ok(rlhf_objective_policy_loss(objective, &policy, &policy_out));
     check_number(name, scale * policy_out.loss, number_at(expected, "loss"));
@@ -377,6 +410,12 @@ static void test_pairwise_regularised(void **state)
 static void test_pairwise_logistic_soft(void **state)
 {
     check_pairwise(*state, 2, "logistic_soft", 1);
+}
+
+/* The fixture raises y0 whatever the rewards. */
+static void test_pairwise_fixed_target(void **state)
+{
+    check_pairwise(*state, 4, "fixed_target", 1);
 }
 
 /* (beta D - (r0-r1))^2 is 2 beta times the regularised form. */
@@ -498,11 +537,6 @@ static void test_later(void **state)
     SKIP("%zu cases of something that this version does not have", rlhfi_json_size(*state));
 }
 
-static void test_elsewhere(void **state)
-{
-    SKIP("checked where it is computed, in the tests of the language-model head");
-}
-
 static void test_no_fixtures(void **state)
 {
     SKIP("golden/objectives is not there (set RLHF_GOLDEN)");
@@ -518,7 +552,7 @@ static const struct {
     {"sft_tokens.json", "aggregation", "", test_aggregation},
     {"sft_tokens.json", "aggregation", ".seq_mean_token_mean", test_later, true},
     {"sft_tokens.json", "whitening", "", test_whitening},
-    {"sft_tokens.json", "entropy", "", test_elsewhere, true},
+    {"sft_tokens.json", "entropy", "", test_entropy},
     {"reward.json", "cases", "", test_reward_case},
     {"reward.json", "rankings", ".all_pairs", test_ranking_pairs},
     {"reward.json", "rankings", ".plackett_luce", test_ranking_plackett_luce},
@@ -529,7 +563,7 @@ static const struct {
     {"pairwise.json", "cases", ".regularised", test_pairwise_regularised},
     {"pairwise.json", "cases", ".logistic_soft", test_pairwise_logistic_soft},
     {"pairwise.json", "cases", ".rebel", test_pairwise_rebel},
-    {"pairwise.json", "cases", ".fixed_target", test_later, true},
+    {"pairwise.json", "cases", ".fixed_target", test_pairwise_fixed_target},
     {"rloo_reinforce.json", "reinforce", ".no_baseline", test_reinforce_no_baseline},
     {"rloo_reinforce.json", "reinforce", ".batch_mean", test_reinforce_batch_mean},
     {"rloo_reinforce.json", "reinforce", ".moving_average", test_reinforce_moving_average},

@@ -1,7 +1,7 @@
 /* Pairwise contrastive policy gradients: algorithms.md 10, 18.10. */
 #include "helper.h"
 
-enum { LINEAR, REGULARISED, LOGISTIC_SOFT, CLIPPED_LINEAR };
+enum { LINEAR, REGULARISED, LOGISTIC_SOFT, CLIPPED_LINEAR, FIXED_TARGET };
 
 /* One or two pairs of one-token responses unless the test says otherwise. */
 static const int64_t singles[] = {0, 1, 2, 3, 4};
@@ -64,7 +64,7 @@ static void equal_rewards(void **state)
     const double log_prob[] = {-1, -4}, ref[] = {-2, -2}, reward[] = {3, 3};
     double slope[2];
 
-    for (int form = 0; form < 4; form++) {
+    for (int form = 0; form <= FIXED_TARGET; form++) {
         rlhf_objective *objective = made("pairwise", "form", (double)form, "beta", 0.5, NULL);
         loss(objective, 2, singles, log_prob, log_prob, ref, reward, reward, slope);
         if (form == LINEAR || form == CLIPPED_LINEAR)
@@ -97,7 +97,7 @@ static void order_and_constants_do_not_matter(void **state)
     const double reward_swapped[] = {-0.5, 0.75}, moved[] = {8.75, 7.5};
     double slope[2], swapped[2], constant[2];
 
-    for (int form = 0; form < 4; form++) {
+    for (int form = 0; form <= FIXED_TARGET; form++) {
         rlhf_objective *objective = made("pairwise", "form", (double)form, NULL);
         double first = loss(objective, 2, singles, log_prob, old, ref, reward, reward, slope);
         assert_close(first, loss(objective, 2, singles, log_prob_swapped, old_swapped, ref_swapped, reward_swapped,
@@ -145,6 +145,23 @@ static void the_clip_is_on_the_ratio_of_a_response(void **state)
     /* Before the first update it has the linear form's gradient. */
     assert_close(loss(objective, 2, offset, old, old, NULL, reward, NULL, slope), 0);
     assert_all(slope, -1, -1, 1, 1);
+    rlhf_objective_release(&objective);
+}
+
+static void the_fixed_target_asks_only_which_is_better(void **state)
+{
+    rlhf_objective *objective = made("pairwise", "form", 4.0, "beta", 0.25, NULL);
+    const double log_prob[] = {-1, -2.5, -3, -1}, ref[] = {-1.5, -2, -2, -2}; /* D = 1 and -2; targets 2 and -2 */
+    const double score[] = {5, 4, -1, -0.75}, further[] = {50, -4, -1, 9}, equal[] = {3, 3, 3, 3};
+    double slope[4], other[4];
+
+    assert_close(loss(objective, 4, singles, log_prob, log_prob, ref, score, score, slope), 1.0 / 2);
+    assert_all(slope, -1, 1, 0, 0);
+    assert_close(loss(objective, 4, singles, log_prob, log_prob, ref, further, further, other), 1.0 / 2);
+    assert_memory_equal(slope, other, sizeof slope);
+    assert_close(loss(objective, 4, singles, log_prob, log_prob, ref, equal, equal, slope), (1 + 4.0) / 2);
+    assert_all(slope, 1, -1, -2, 2); /* back to the reference */
+    assert_refused(rlhf_objective_set(objective, "form", 5), RLHF_E_RANGE, "form");
     rlhf_objective_release(&objective);
 }
 
@@ -222,6 +239,7 @@ int main(void)
         TEST(order_and_constants_do_not_matter),
         TEST(the_soft_label_is_a_cross_entropy),
         TEST(the_clip_is_on_the_ratio_of_a_response),
+        TEST(the_fixed_target_asks_only_which_is_better),
         TEST(what_is_no_pair_is_refused),
         TEST(the_expectation_over_pairs_is_the_policy_gradient),
     };

@@ -215,6 +215,32 @@ static void test_reference_stays(void **state)
     }
 }
 
+/* Each word of loss_type is a form of the objective, and the leash hangs in one place only. */
+static void test_forms_of_pairs(void **state)
+{
+    static const char *const words[] = {"linear", "regularised", "logistic", "clipped", "fixed_target"};
+
+    (void)state;
+    for (int form = 0; form < 5; form++) {
+        struct parts parts;
+        rlhf_trainer *trainer;
+        double got, beta, kl_coef;
+        bool in_loss = form != 0 && form != 3;
+        make_parts(&parts, context, "pairwise");
+        set(context, parts.recipe, "loss_type", words[form]);
+        set(context, parts.recipe, "beta", "0.75");
+        trainer = create(&parts);
+        CHECK(context, rlhf_objective_get(trainer->loss, "form", &got));
+        CHECK(context, rlhf_objective_get(trainer->loss, "beta", &beta));
+        CHECK(context, rlhf_objective_get(trainer->reward, "kl_coef", &kl_coef));
+        assert_true(got == form);
+        assert_true((beta == 0.75) == in_loss);
+        assert_true(kl_coef == (in_loss ? 0 : 0.75));
+        rlhf_trainer_release(&trainer);
+        release_parts(&parts);
+    }
+}
+
 /* ---- accumulation ------------------------------------------------------------------------------------------------ */
 
 static void weights_after_one_step(const char *method, const char *batch, const char *accumulation, float **out,
@@ -341,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_rate_zero_changes_nothing),
         cmocka_unit_test(test_no_leash_no_reference),
         cmocka_unit_test(test_reference_stays),
+        cmocka_unit_test(test_forms_of_pairs),
         cmocka_unit_test(test_accumulation),
         cmocka_unit_test(test_loss_falls),
         cmocka_unit_test(test_reward_rises),
