@@ -60,11 +60,11 @@ int sample_run(program *program, sample *sample)
     return status == RLHF_OK ? EXIT_DONE : program_fail(program, status, "");
 }
 
-char *sample_text(sample *sample, int64_t row, size_t *bytes)
+/* Text of the first count tokens of a row, malloc'ed; NULL on failure. */
+static char *decode_start(sample *sample, int64_t row, size_t count, size_t *bytes)
 {
-    const rlhf_rollout_view *view = &sample->view;
-    const int32_t *tokens = view->tokens + view->offset[row] + view->prompt_length[row];
-    size_t count = (size_t)(view->response_offset[row + 1] - view->response_offset[row]), needed = 0;
+    const int32_t *tokens = sample->view.tokens + sample->view.offset[row];
+    size_t needed = 0;
     rlhf_status status =
         rlhf_tokenizer_decode(sample->tokenizer, tokens, count, RLHF_DECODE_SKIP_SPECIAL, NULL, 0, &needed);
     char *text = status == RLHF_OK || needed > 0 ? malloc(needed + 1) : NULL;
@@ -78,6 +78,29 @@ char *sample_text(sample *sample, int64_t row, size_t *bytes)
     text[needed] = '\0';
     *bytes = needed;
     return text;
+}
+
+/* What the response adds to the prompt's text: decoded alone it could lose a blank at its beginning. */
+char *sample_text(sample *sample, int64_t row, size_t *bytes)
+{
+    const rlhf_rollout_view *view = &sample->view;
+    size_t prompt_tokens = (size_t)view->prompt_length[row], prompt_bytes = 0, whole_bytes = 0;
+    size_t tokens = (size_t)(view->offset[row + 1] - view->offset[row]);
+    char *prompt = decode_start(sample, row, prompt_tokens, &prompt_bytes);
+    char *whole = decode_start(sample, row, tokens, &whole_bytes);
+    /* A character that begins in the prompt and ends in the response is shown with the response. */
+    while (prompt != NULL && whole != NULL && prompt_bytes > 0 &&
+           (prompt_bytes > whole_bytes || memcmp(prompt, whole, prompt_bytes) != 0))
+        prompt_bytes--;
+    if (prompt != NULL && whole != NULL) {
+        *bytes = whole_bytes - prompt_bytes;
+        memmove(whole, whole + prompt_bytes, *bytes + 1);
+    } else {
+        free(whole);
+        whole = NULL;
+    }
+    free(prompt);
+    return whole;
 }
 
 int sample_score(program *program, sample *sample, rlhf_scorer *scorer, double **score)
