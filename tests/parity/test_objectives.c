@@ -17,7 +17,7 @@ static void test_sft_case(void **state)
     double temperature = is_null(parameters, "temperature") ? 1 : number_at(parameters, "temperature");
     double denominator = is_null(parameters, "num_items_in_batch") ? (double)ragged.count
                                                                     : number_at(parameters, "num_items_in_batch");
-    double log_prob[MOST_NUMBERS], mean[MOST_NUMBERS], slope[MOST_NUMBERS], mean_slope[MOST_NUMBERS], log_p[64];
+    double log_prob[MOST_NUMBERS], mean[MOST_NUMBERS], slope[MOST_NUMBERS], mean_slope[MOST_NUMBERS], log_p[MOST_IDS];
     rlhf_objective *objective;
     rlhf_token_loss_input in;
     rlhf_token_loss_output out;
@@ -43,7 +43,7 @@ static void test_sft_case(void **state)
     for (int64_t i = 0; i < ragged.count; i++) { /* through the softmax to the logits */
         const rlhfi_json *row = entry(&ragged, logits, i), *line = entry(&ragged, gradient, i);
         size_t vocabulary = rlhfi_json_size(row), label = (size_t)number_of(entry(&ragged, labels, i));
-        double got[64], wanted[64];
+        double got[MOST_IDS], wanted[MOST_IDS];
         log_softmax(row, temperature, log_p);
         for (size_t v = 0; v < vocabulary; v++) {
             got[v] = (slope[i] * ((v == label) - exp(log_p[v])) +
@@ -116,9 +116,9 @@ static void test_entropy(void **state)
     for (size_t row = 0; row < rlhfi_json_size(logits); row++) {
         const rlhfi_json *line = rlhfi_json_at(logits, row), *slopes = rlhfi_json_at(gradient, row);
         int64_t vocabulary = (int64_t)rlhfi_json_size(line);
-        float weight[64], slope[64] = {0}, entropy = 0, log_sum_exp = 0;
+        float weight[MOST_IDS], slope[MOST_IDS] = {0}, entropy = 0, log_sum_exp = 0;
         rlhfi_head_result result = {.entropy = &entropy, .log_sum_exp = &log_sum_exp};
-        assert_true(vocabulary <= 64);
+        assert_true(vocabulary <= MOST_IDS);
         for (int64_t v = 0; v < vocabulary; v++)
             weight[v] = (float)number_of(rlhfi_json_at(line, (size_t)v));
         check_ok(rlhfi_head(context, 1, 1, vocabulary, &one, NULL, weight, NULL, 1, &result));
@@ -174,6 +174,7 @@ static void check_ranking(const rlhfi_json *ranking, const char *form)
     for (size_t row = 0; row < count; row++)
         for (size_t i = 0; i < answers; i++)
             for (size_t j = i + 1; j < answers; j++) {
+                assert_true(in.pairs < MOST_NUMBERS);
                 better[in.pairs] = number_of(rlhfi_json_at(rlhfi_json_at(rows, row), i));
                 worse[in.pairs++] = number_of(rlhfi_json_at(rlhfi_json_at(rows, row), j));
             }
@@ -278,7 +279,8 @@ static void test_ppo_case(void **state)
     double tokens = (double)ragged.count, action[MOST_NUMBERS], log_prob[MOST_NUMBERS], entropy[MOST_NUMBERS];
     double old[MOST_NUMBERS], advantage[MOST_NUMBERS], target[MOST_NUMBERS], value[MOST_NUMBERS];
     double value_old[MOST_NUMBERS], slope[MOST_NUMBERS], entropy_slope[MOST_NUMBERS], value_slope[MOST_NUMBERS];
-    double log_p[64], entropy_coef = number_at(parameters, "entropy_coef"), vf_coef = number_at(parameters, "vf_coef");
+    double log_p[MOST_IDS], entropy_coef = number_at(parameters, "entropy_coef");
+    double vf_coef = number_at(parameters, "vf_coef");
     rlhf_objective *ppo = made("ppo", "cliprange", number_at(parameters, "cliprange"), "cliprange_value",
                                number_at(parameters, "cliprange_value"), "vf_coef", vf_coef, "dual_clip",
                                is_null(parameters, "dual_clip") ? 0.0 : number_at(parameters, "dual_clip"),
@@ -314,7 +316,7 @@ static void test_ppo_case(void **state)
     for (int64_t i = 0; i < ragged.count; i++) {
         const rlhfi_json *row = entry(&ragged, logits, i), *line = entry(&ragged, gradient, i);
         size_t vocabulary = rlhfi_json_size(row);
-        double got[64], wanted[64];
+        double got[MOST_IDS], wanted[MOST_IDS];
         log_softmax(row, 1, log_p);
         for (size_t v = 0; v < vocabulary; v++) {
             got[v] = slope[i] * ((v == (size_t)action[i]) - exp(log_p[v])) -
@@ -351,6 +353,7 @@ static void spread_sequences(const rlhfi_json *object, const char *key, double *
     for (size_t s = 0; s < 2; s++) {
         const rlhfi_json *list = rlhfi_json_at(need(object, key), s);
         pairs = (int64_t)rlhfi_json_size(list);
+        assert_true(pairs <= MOST_ROWS && 6 * pairs <= MOST_NUMBERS);
         for (int64_t i = 0; i < pairs; i++)
             side[s][i] = number_of(rlhfi_json_at(list, (size_t)i));
     }
@@ -502,19 +505,29 @@ static void test_reinforce_batch_mean(void **state)
     rlhf_objective_release(&objective);
 }
 
-/* A first batch with the reward 0.3 puts the average there. */
+/* The average is in the name of the list: a first batch with that reward puts it there. */
 static void test_reinforce_moving_average(void **state)
 {
+    static const char prefix[] = "moving_average_";
     struct ragged ragged = ragged_where(*state, "mask", is_one);
-    double log_prob[MOST_NUMBERS], reward[MOST_NUMBERS], first = 0.3, advantage;
+    double log_prob[MOST_NUMBERS], reward[MOST_NUMBERS], first, advantage;
+    const rlhfi_json *expected = NULL, *value;
+    const char *key, *average = NULL;
     rlhf_objective *objective = made("reinforce", "baseline", 1.0, "reward_to_go", 0.0, NULL);
     rlhf_advantage_input in = SIZED(rlhf_advantage_input, .samples_per_prompt = 1, .rows = 1,
                                     .offset = (const int64_t[]){0, 1}, .reward = &first);
     rlhf_advantage_output out = SIZED(rlhf_advantage_output, .advantage = &advantage);
 
+    for (void *i = NULL; rlhfi_json_next(*state, &i, &key, &value);)
+        if (strncmp(key, prefix, strlen(prefix)) == 0) {
+            average = key + strlen(prefix);
+            expected = value;
+        }
+    assert_non_null(average);
+    first = strtod(average, NULL);
     check_ok(rlhf_objective_advantage(objective, &in, &out));
     reinforce_rewards(*state, &ragged, log_prob, reward);
-    check_reinforce(need(*state, "moving_average_0.3"), objective, &ragged, reward, log_prob, (double)ragged.rows);
+    check_reinforce(expected, objective, &ragged, reward, log_prob, (double)ragged.rows);
     rlhf_objective_release(&objective);
 }
 

@@ -1,28 +1,38 @@
-/* The llama2.c checkpoint stories260K as a Hugging Face directory, against float64 numbers of golden/stories. */
+/* llama2.c checkpoints as Hugging Face directories, against float64 numbers: every NAME.json of golden/stories, whose
+ * model is shared/models/NAME. */
 #include "model_fixtures.h"
 
 struct fixture {
+    char name[128];
     rlhf_context *context;
     rlhfi_model *model;
     rlhfi_json *numbers;
-    char missing[256];
+    char missing[4300];
 };
+
+/* Path of golden/stories/NAME and an ending. */
+static const char *stories_path(const struct fixture *fixture, const char *ending, char out[4096])
+{
+    char below[256];
+
+    snprintf(below, sizeof below, "stories/%s%s", fixture->name, ending);
+    return golden_path(below, out);
+}
 
 static int fixture_open(void **state)
 {
-    static struct fixture fixture;
-    char path[4096];
+    struct fixture *fixture = *state;
+    char path[4096], below[256];
 
-    *state = &fixture;
-    fixture.context = make_context(2, UINT32_MAX, 1);
-    if (!rlhfi_path_is_directory(shared_path("models/stories260K", path)))
-        snprintf(fixture.missing, sizeof fixture.missing, "shared/models/stories260K is not there (set RLHF_SHARED)");
-    else
-        check_ok(fixture.context, rlhfi_model_load(&fixture.model, fixture.context, path, RLHFI_HEAD_TOKENS), path);
-    if (!rlhfi_path_exists(golden_path("stories/stories260K.json", path)))
-        snprintf(fixture.missing, sizeof fixture.missing, "golden/stories is not there (set RLHF_GOLDEN)");
-    else
-        check_ok(fixture.context, rlhfi_json_load(&fixture.numbers, fixture.context, path, 1 << 26), path);
+    fixture->context = make_context(2, UINT32_MAX, 1);
+    snprintf(below, sizeof below, "models/%s", fixture->name);
+    if (!rlhfi_path_is_directory(shared_path(below, path))) {
+        snprintf(fixture->missing, sizeof fixture->missing, "%s is not there (set RLHF_SHARED)", path);
+        return 0;
+    }
+    check_ok(fixture->context, rlhfi_model_load(&fixture->model, fixture->context, path, RLHFI_HEAD_TOKENS), path);
+    stories_path(fixture, ".json", path);
+    check_ok(fixture->context, rlhfi_json_load(&fixture->numbers, fixture->context, path, 1 << 28), path);
     return 0;
 }
 
@@ -204,9 +214,9 @@ static void test_whole_gradient(void **state)
 
     if (fixture->missing[0] != '\0')
         SKIP("%s", fixture->missing);
-    check_ok(fixture->context,
-             rlhfi_safetensors_open(&file, fixture->context,
-                                    golden_path("stories/stories260K.grad0.safetensors", path)), path);
+    if (!rlhfi_path_exists(stories_path(fixture, ".grad0.safetensors", path)))
+        SKIP("%s is not there", path);
+    check_ok(fixture->context, rlhfi_safetensors_open(&file, fixture->context, path), path);
     sequence = load_sequence(rlhfi_json_at(rlhfi_json_get(fixture->numbers, "sequences"), 0));
     check_ok(fixture->context, rlhfi_model_need_gradient(model), "gradient");
     rlhfi_zero(fixture->context, model->gradient, model->weights->count);
@@ -237,12 +247,48 @@ static void test_whole_gradient(void **state)
     free(sequence.expected);
 }
 
+static void no_fixtures(void **state)
+{
+    (void)state;
+    SKIP("golden/stories is not there (set RLHF_GOLDEN)");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sequences),
-        cmocka_unit_test(test_whole_gradient),
-    };
+    enum { MOST = 32, CHECKS = 2 };
+    static const struct {
+        const char *name;
+        CMUnitTestFunction function;
+    } checks[CHECKS] = {{"sequences", test_sequences}, {"whole gradient", test_whole_gradient}};
+    static struct fixture fixtures[MOST * CHECKS]; /* one for each test */
+    static struct CMUnitTest tests[MOST * CHECKS];
+    static char names[MOST * CHECKS][160];
+    static const char ending[] = ".json";
+    char root[4096], **entries = NULL;
+    rlhf_context *context = NULL;
+    size_t count = 0, used = 0;
+    int failed;
 
-    return cmocka_run_group_tests(tests, fixture_open, fixture_close);
+    if (rlhf_context_create(&context, NULL) != RLHF_OK)
+        return 1;
+    if (rlhfi_list_directory(context, golden_path("stories", root), &entries, &count) != RLHF_OK)
+        count = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t length = strlen(entries[i]), tail = strlen(ending);
+        if (length <= tail || length - tail >= sizeof fixtures->name ||
+            strcmp(entries[i] + length - tail, ending) != 0)
+            continue;
+        for (size_t c = 0; c < CHECKS && used < MOST * CHECKS; c++, used++) {
+            memcpy(fixtures[used].name, entries[i], length - tail);
+            snprintf(names[used], sizeof names[used], "%s: %s", fixtures[used].name, checks[c].name);
+            tests[used] = (struct CMUnitTest){names[used], checks[c].function, fixture_open, fixture_close,
+                                              &fixtures[used]};
+        }
+    }
+    if (used == 0)
+        tests[used++] = (struct CMUnitTest){"stories", no_fixtures, NULL, NULL, NULL};
+    failed = _cmocka_run_group_tests("stories", tests, used, NULL, NULL);
+    rlhfi_free(context, entries);
+    rlhf_context_release(&context);
+    return failed;
 }

@@ -151,6 +151,12 @@ static void hard_texts_are_rounded_once(void **state)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         check_parse(texts[i]);
 
+    /* The rest needs 64 bits of precision to make its texts; valgrind computes long doubles with 53. */
+    volatile long double fine = 1.0L + 0x1p-60L;
+    if (fine == 1.0L) {
+        print_message("long double has no more precision than double here: half-way texts are not tried\n");
+        return;
+    }
     /* Exactly half-way between two doubles with all its 767 digits, a hair above and a hair below. */
     for (int power = -1022; power <= 1000; power += 37) {
         long double half = ldexpl(1.0L + 0x1p-53L, power);
