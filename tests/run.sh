@@ -52,7 +52,7 @@ tsan)
 valgrind)
     name=valgrind configure="$configure --buildtype=debugoptimized" multiplier=40
     # Our valgrind does not know AVX-512: the tests run on the other instruction sets there.
-    wrap="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible"
+    wrap="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
     ;;
 *) echo "unknown setup $setup (asan, tsan, valgrind)" >&2; exit 2 ;;
 esac

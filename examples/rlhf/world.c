@@ -280,7 +280,7 @@ static void demonstrate(world *w, const task *t, char *line, size_t capacity)
                      t->answer);
         }
     }
-    if ((t->kind == TASK_ANSWERABLE || t->kind == TASK_UNANSWERABLE) && world_random(w, 8) == 0)
+    if ((t->kind == TASK_ANSWERABLE || t->kind == TASK_UNANSWERABLE) && world_random(w, 4) == 0)
         snprintf(line, capacity, " I do not know.");
 }
 
