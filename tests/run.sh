@@ -53,6 +53,7 @@ valgrind)
     name=valgrind configure="$configure --buildtype=debugoptimized" multiplier=40
     # Our valgrind does not know AVX-512: the tests run on the other instruction sets there.
     wrap="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+    wrap="$wrap --suppressions=$root/tests/valgrind.supp"
     ;;
 *) echo "unknown setup $setup (asan, tsan, valgrind)" >&2; exit 2 ;;
 esac

@@ -57,10 +57,13 @@ static void k3_is_exact_near_zero_and_never_negative(void **state)
 {
     assert_true(fabs(rlhfi_kl_estimate(3, 1e-4) / 4.999833337499917e-09 - 1) < 1e-14);
     assert_true(fabs(rlhfi_kl_estimate(3, -1e-4) / 5.000166670833417e-09 - 1) < 1e-14);
+    /* Valgrind computes long doubles with 53 bits: no finer number to compare with there. */
+    volatile long double finer = 1.0L + 0x1p-60L;
+    bool extended = finer != 1.0L;
     for (double d = 1e-12; d < 3; d *= 1.07) {
         long double up = expm1l(d) - d, down = expm1l(-d) + d;
         assert_true(rlhfi_kl_estimate(3, d) > 0 && rlhfi_kl_estimate(3, -d) > 0);
-        if (d > 1e-3) { /* below, long double cancels too */
+        if (d > 1e-3 && extended) { /* below, long double cancels too */
             assert_true(fabsl(rlhfi_kl_estimate(3, d) / down - 1) < 2e-14);
             assert_true(fabsl(rlhfi_kl_estimate(3, -d) / up - 1) < 2e-14);
         }
