@@ -31,7 +31,7 @@ static int check_setting(program *program, const char *model, const char *data, 
     options.use_blis = setting->blis;
     rlhf_status status = rlhf_context_create(&context, &options);
     if (status == RLHF_OK)
-        status = rlhf_policy_load(&policy, context, model);
+        status = rlhf_policy_load(&policy, context, model, NULL);
     if (status == RLHF_OK)
         status = rlhf_reference_freeze(&reference, policy);
     if (status == RLHF_OK && data != NULL) {

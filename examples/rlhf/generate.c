@@ -27,7 +27,7 @@ int sample_open(program *program, arguments *arguments, int default_n, sample *s
         return program_usage("%s: give either --prompt TEXT or --data FILE", arguments->command);
 
     const char *what = model;
-    rlhf_status status = rlhf_policy_load(&sample->policy, program->context, model);
+    rlhf_status status = rlhf_policy_load(&sample->policy, program->context, model, NULL);
     if (status == RLHF_OK)
         status = rlhf_tokenizer_load(&sample->tokenizer, program->context, model);
     if (status == RLHF_OK && data != NULL) {

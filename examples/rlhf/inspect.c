@@ -11,7 +11,7 @@ static int inspect_model(program *program, const char *path)
     rlhf_reward_model *reward = NULL;
     rlhf_tokenizer *tokenizer = NULL;
     int result = EXIT_DONE;
-    rlhf_status status = rlhf_policy_load(&policy, program->context, path);
+    rlhf_status status = rlhf_policy_load(&policy, program->context, path, NULL);
     if (status == RLHF_OK) {
         rlhf_policy_describe(policy, line, sizeof line);
         status = rlhf_policy_hash(policy, hash);
@@ -31,7 +31,7 @@ static int inspect_model(program *program, const char *path)
     } else {
         char reason[600];
         rlhf_context_error(program->context, reason, sizeof reason);
-        rlhf_status second = rlhf_reward_model_load(&reward, program->context, path);
+        rlhf_status second = rlhf_reward_model_load(&reward, program->context, path, NULL);
         if (second == RLHF_OK) {
             double gain = 1.0, bias = 0.0;
             rlhf_reward_model_describe(reward, line, sizeof line);

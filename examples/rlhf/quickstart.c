@@ -442,7 +442,7 @@ static rlhf_status learn_language(lesson *lesson)
             rlhf_tokenizer_create(&lesson->tokenizer, context, json.data, json.size, config_json, strlen(config_json));
     text_add(&config, "{%s,\"vocab_size\":%d}", world_config(), rlhf_tokenizer_vocabulary(lesson->tokenizer));
     if (status == RLHF_OK)
-        status = rlhf_policy_create(&lesson->sft, context, config.data, config.size, lesson->seed);
+        status = rlhf_policy_create(&lesson->sft, context, config.data, config.size, lesson->seed, NULL);
     text_free(&json);
     text_free(&config);
 

@@ -2,7 +2,7 @@
 #ifndef RLHF_POLICY_H
 #define RLHF_POLICY_H
 
-#include "base.h"
+#include "model_options.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -12,14 +12,15 @@ extern "C" {
  *  owner    *out is yours    null  INVAL
  *  errors   IO, FORMAT (tensor and fact named), UNSUPPORTED (architecture or setting named), NONFINITE (a weight),
  *           NOMEM; *out is NULL then    threads the context's    since 0.1    source  formats.md 1, 3 */
-RLHF_API rlhf_status rlhf_policy_load(rlhf_policy **out, rlhf_context *context, const char *directory);
+RLHF_API rlhf_status rlhf_policy_load(rlhf_policy **out, rlhf_context *context, const char *directory,
+                                      const rlhf_model_options *options);
 
 /** Makes a policy with random weights from the text of a config.json (model_type gpt2 or llama): matrices normal with
  *  deviation initializer_range, residual projections scaled by 1/sqrt(2*layers), gains 1, biases 0.
  *  owner *out is yours    null INVAL    errors FORMAT, UNSUPPORTED, NOMEM    threads the context's
  *  repeat   depends only on the config and seed    since 0.1 */
 RLHF_API rlhf_status rlhf_policy_create(rlhf_policy **out, rlhf_context *context, const char *config_json, size_t bytes,
-                                        uint64_t seed);
+                                        uint64_t seed, const rlhf_model_options *options);
 
 /** Makes a policy that starts with another's weights (shared until one side changes).
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1 */
@@ -64,10 +65,10 @@ RLHF_API int64_t rlhf_policy_parameter_count(const rlhf_policy *policy);
 typedef struct rlhf_parameter_view {
     uint32_t struct_size;
     int32_t rank;
-    const char *name;       /* as in the checkpoint */
-    const int64_t *shape;   /* [rank] */
-    const float *data;      /* row-major */
-    const float *gradient;  /* gathered gradient, NULL before the first backward call */
+    const char *name;      /* as in the checkpoint */
+    const int64_t *shape;  /* [rank] */
+    const float *data;     /* row-major */
+    const float *gradient; /* gathered gradient, NULL before the first backward call */
     int64_t elements;
 } rlhf_parameter_view;
 

@@ -3,7 +3,7 @@
 #ifndef RLHF_REFERENCE_H
 #define RLHF_REFERENCE_H
 
-#include "base.h"
+#include "model_options.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,7 +14,8 @@ extern "C" {
 RLHF_API rlhf_status rlhf_reference_freeze(rlhf_reference **out, const rlhf_policy *policy);
 
 /** Loads a reference from a Hugging Face directory.  owner, null, errors, threads as rlhf_policy_load    since 0.1 */
-RLHF_API rlhf_status rlhf_reference_load(rlhf_reference **out, rlhf_context *context, const char *directory);
+RLHF_API rlhf_status rlhf_reference_load(rlhf_reference **out, rlhf_context *context, const char *directory,
+                                         const rlhf_model_options *options);
 
 /** Gives up a reference.
  *  owner *reference becomes NULL    null fine    errors none    threads the context's    since 0.1 */

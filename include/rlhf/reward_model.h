@@ -2,7 +2,7 @@
 #ifndef RLHF_REWARD_MODEL_H
 #define RLHF_REWARD_MODEL_H
 
-#include "base.h"
+#include "model_options.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -10,7 +10,8 @@ extern "C" {
 
 /** Loads a reward model from a Hugging Face directory (…ForSequenceClassification, num_labels 1, score.weight).
  *  owner, null, errors, threads as rlhf_policy_load    since 0.1 */
-RLHF_API rlhf_status rlhf_reward_model_load(rlhf_reward_model **out, rlhf_context *context, const char *directory);
+RLHF_API rlhf_status rlhf_reward_model_load(rlhf_reward_model **out, rlhf_context *context, const char *directory,
+                                            const rlhf_model_options *options);
 
 /** Makes a reward model from a copy of a policy's trunk with a fresh head, weights N(0, 1/(d+1)) from seed, no bias.
  *  owner *out is yours    null INVAL    errors NOMEM    threads the context's    since 0.1    source 1909.08593 */

@@ -2,7 +2,7 @@
 #ifndef RLHF_VALUE_MODEL_H
 #define RLHF_VALUE_MODEL_H
 
-#include "base.h"
+#include "model_options.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,7 +18,8 @@ RLHF_API rlhf_status rlhf_value_model_from_policy(rlhf_value_model **out, const 
 
 /** Loads a value model from the directory of a …ForSequenceClassification model.
  *  owner, null, errors, threads as rlhf_policy_load    since 0.1 */
-RLHF_API rlhf_status rlhf_value_model_load(rlhf_value_model **out, rlhf_context *context, const char *directory);
+RLHF_API rlhf_status rlhf_value_model_load(rlhf_value_model **out, rlhf_context *context, const char *directory,
+                                           const rlhf_model_options *options);
 
 /** Gives up a value model.
  *  owner *model becomes NULL    null fine    errors none    threads the context's    since 0.1 */

@@ -6,8 +6,8 @@
 enum { MOST_BUFFERS = 16, BUFFER_FLOATS = 1 << 24 };
 
 struct scratch {
-    float *normed, *d_normed;      /* [rows, width] */
-    float *hidden;                 /* [rows, inner] */
+    float *normed, *d_normed; /* [rows, width] */
+    float *hidden;            /* [rows, inner] */
     float *d_up, *d_qkv, *d_attended;
     const float **key, **value;
 };
@@ -15,66 +15,32 @@ struct scratch {
 struct run {
     const rlhfi_model *model;
     const rlhfi_tape *tape;
-    float *d_hidden;               /* in: behind the final norm; out: of the embeddings' sum */
-    float *gradient;               /* [buffers, layers_end - origin] */
-    int64_t origin, extent;        /* offset in the flat buffer that gradient begins at, floats per buffer */
+    float *d_hidden;        /* in: behind the final norm; out: of the embeddings' sum */
+    float *gradient;        /* [buffers, layers_end - origin] */
+    int64_t origin, extent; /* offset in the flat buffer that gradient begins at, floats per buffer */
     int64_t buffers;
     const rlhfi_layer_panels *panels; /* [layers], or NULL */
-    struct scratch *scratch;       /* [workers] */
+    struct scratch *scratch;          /* [workers] */
 };
-
-/* Gradients of one group; base is where the group's buffer begins. */
-struct sink {
-    float *base;
-    int64_t origin;
-};
-
-static float *gradient_at(const struct sink *sink, int64_t offset)
-{
-    return offset == RLHFI_NONE ? NULL : sink->base + (offset - sink->origin);
-}
-
-/* dw += dy^T x, db += sum dy, dx = dy W^T */
-static rlhf_status linear_backward(rlhf_context *context, const rlhfi_model *model, const rlhfi_linear *map,
-                                   const rlhfi_panels *panels, const struct sink *sink, int64_t rows, const float *x,
-                                   const float *dy, float *dx, int64_t lddx)
-{
-    bool transposed = model->architecture.transposed_weights;
-    const float *weight = rlhfi_weight_at(model, map->weight);
-    float *dw = gradient_at(sink, map->weight);
-
-    if (map->bias != RLHFI_NONE)
-        RLHFI_TRY(rlhfi_bias_gradient(context, rows, map->out, dy, map->out, gradient_at(sink, map->bias)));
-    if (transposed)
-        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->out, map->in, rows, dy, map->out, x, map->in, NULL,
-                                1, dw, map->in));
-    else
-        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->in, map->out, rows, x, map->in, dy, map->out, NULL,
-                                1, dw, map->out));
-    if (panels != NULL)
-        return rlhfi_product_panels(context, rows, dy, map->out, panels, NULL, dx, lddx);
-    return rlhfi_product(context, RLHFI_NO, !transposed, rows, map->in, map->out, dy, map->out, weight,
-                         transposed ? map->in : map->out, NULL, 0, dx, lddx);
-}
 
 /* dx += through the norm */
 static rlhf_status norm_backward(rlhf_context *context, const rlhfi_model *model, int64_t weight, int64_t bias,
-                                 const struct sink *sink, int64_t rows, const float *x, const float *mean,
+                                 const rlhfi_sink *sink, int64_t rows, const float *x, const float *mean,
                                  const float *rstd, const float *dy, float *dx)
 {
     const rlhfi_architecture *a = &model->architecture;
 
     if (a->norm == RLHFI_NORM_RMS)
         return rlhfi_rms_norm_backward(context, rows, a->width, x, rlhfi_weight_at(model, weight), rstd, dy, dx,
-                                       gradient_at(sink, weight));
-    return rlhfi_layer_norm_backward(context, rows, a->width, x, rlhfi_weight_at(model, weight), mean, rstd, dy,
-                                     dx, gradient_at(sink, weight), gradient_at(sink, bias));
+                                       rlhfi_gradient_at(sink, weight));
+    return rlhfi_layer_norm_backward(context, rows, a->width, x, rlhfi_weight_at(model, weight), mean, rstd, dy, dx,
+                                     rlhfi_gradient_at(sink, weight), rlhfi_gradient_at(sink, bias));
 }
 
 /* dx: gradient behind the layer, becomes the one before it. */
 static rlhf_status layer_backward(rlhf_context *context, const rlhfi_model *model, int64_t layer,
                                   const rlhfi_layer_panels *panels, const rlhfi_group *group,
-                                  const rlhfi_layer_tape *tape, const int32_t *position, const struct sink *sink,
+                                  const rlhfi_layer_tape *tape, const int32_t *position, const rlhfi_sink *sink,
                                   const struct scratch *scratch, float *dx)
 {
     const rlhfi_architecture *a = &model->architecture;
@@ -87,35 +53,35 @@ static rlhf_status layer_backward(rlhf_context *context, const rlhfi_model *mode
 
     /* MLP. The gradient of the hidden layer lies where the gate's will be: one replaces the other in place. */
     rlhfi_block_activate(context, model, rows, tape->up, scratch->hidden);
-    RLHFI_TRY(linear_backward(context, model, &down, panels->d_down, sink, rows, scratch->hidden, dx, scratch->d_up,
-                              width));
+    RLHFI_TRY(rlhfi_linear_backward(context, model, &down, panels->d_down, sink, rows, scratch->hidden, dx,
+                                    scratch->d_up, width));
     rlhfi_activate_backward(context, a->activation, rows, a->inner, tape->up, width,
                             a->gated ? tape->up + a->inner : NULL, width, scratch->d_up, width, scratch->d_up, width,
                             a->gated ? scratch->d_up + a->inner : NULL, width);
     rlhfi_norm_forward(context, model, l->norm2_weight, l->norm2_bias, rows, tape->middle, scratch->normed, NULL, NULL);
-    RLHFI_TRY(linear_backward(context, model, &up, panels->d_up, sink, rows, scratch->normed, scratch->d_up,
-                              scratch->d_normed, a->width));
+    RLHFI_TRY(rlhfi_linear_backward(context, model, &up, panels->d_up, sink, rows, scratch->normed, scratch->d_up,
+                                    scratch->d_normed, a->width));
     RLHFI_TRY(norm_backward(context, model, l->norm2_weight, l->norm2_bias, sink, rows, tape->middle, tape->mean2,
                             tape->rstd2, scratch->d_normed, dx));
 
     /* Attention. */
-    RLHFI_TRY(linear_backward(context, model, &projection, panels->d_output, sink, rows, tape->attended, dx,
-                              scratch->d_attended, query));
+    RLHFI_TRY(rlhfi_linear_backward(context, model, &projection, panels->d_output, sink, rows, tape->attended, dx,
+                                    scratch->d_attended, query));
     attention = rlhfi_whole_attention(model, layer, group, tape->qkv, scratch->key, scratch->value);
-    RLHFI_TRY(rlhfi_attend_backward(context, &attention, tape->qkv, qkv.out, tape->attended, query,
-                                    tape->log_sum_exp, scratch->d_attended, query, dq, qkv.out, dk, dv, qkv.out));
+    RLHFI_TRY(rlhfi_attend_backward(context, &attention, tape->qkv, qkv.out, tape->attended, query, tape->log_sum_exp,
+                                    scratch->d_attended, query, dq, qkv.out, dk, dv, qkv.out));
     if (a->position == RLHFI_POSITION_ROTARY)
         rlhfi_rotate(context, rows, a->heads + a->kv_heads, a->head_dim, position, model->table->cosine,
                      model->table->sine, -1, scratch->d_qkv, qkv.out);
     rlhfi_norm_forward(context, model, l->norm1_weight, l->norm1_bias, rows, tape->input, scratch->normed, NULL, NULL);
-    RLHFI_TRY(linear_backward(context, model, &qkv, panels->d_qkv, sink, rows, scratch->normed, scratch->d_qkv,
-                              scratch->d_normed, a->width));
+    RLHFI_TRY(rlhfi_linear_backward(context, model, &qkv, panels->d_qkv, sink, rows, scratch->normed, scratch->d_qkv,
+                                    scratch->d_normed, a->width));
     return norm_backward(context, model, l->norm1_weight, l->norm1_bias, sink, rows, tape->input, tape->mean1,
                          tape->rstd1, scratch->d_normed, dx);
 }
 
 static rlhf_status group_backward(rlhf_context *context, const struct run *run, const rlhfi_group *group,
-                                  const struct sink *sink, const struct scratch *scratch)
+                                  const rlhfi_sink *sink, const struct scratch *scratch)
 {
     const rlhfi_model *model = run->model;
     const rlhfi_tape *tape = run->tape;
@@ -139,7 +105,7 @@ static rlhf_status group_backward(rlhf_context *context, const struct run *run, 
 static rlhf_status run_buffer(void *argument, int64_t index, int32_t worker, rlhf_context *context)
 {
     const struct run *run = argument;
-    struct sink sink = {.base = run->gradient + index * run->extent, .origin = run->origin};
+    rlhfi_sink sink = {.base = run->gradient + index * run->extent, .origin = run->origin};
 
     if (run->gradient != run->model->gradient)
         rlhfi_zero(context, sink.base, run->extent);

@@ -2,50 +2,6 @@
  * from: that is why a token's log-probability has the same bits when it is sampled, scored and trained on. */
 #include "model/internal.h"
 
-rlhfi_linear rlhfi_linear_qkv(const rlhfi_model *model, int64_t layer)
-{
-    const rlhfi_layer *l = &model->table->layer[layer];
-
-    return (rlhfi_linear){l->qkv_weight, l->qkv_bias, model->architecture.width, rlhfi_qkv_width(&model->architecture)};
-}
-
-rlhfi_linear rlhfi_linear_output(const rlhfi_model *model, int64_t layer)
-{
-    const rlhfi_layer *l = &model->table->layer[layer];
-
-    return (rlhfi_linear){l->output_weight, l->output_bias, rlhfi_query_width(&model->architecture),
-                          model->architecture.width};
-}
-
-rlhfi_linear rlhfi_linear_up(const rlhfi_model *model, int64_t layer)
-{
-    const rlhfi_layer *l = &model->table->layer[layer];
-
-    return (rlhfi_linear){l->up_weight, l->up_bias, model->architecture.width, rlhfi_up_width(&model->architecture)};
-}
-
-rlhfi_linear rlhfi_linear_down(const rlhfi_model *model, int64_t layer)
-{
-    const rlhfi_layer *l = &model->table->layer[layer];
-
-    return (rlhfi_linear){l->down_weight, l->down_bias, model->architecture.inner, model->architecture.width};
-}
-
-const rlhfi_layer_panels rlhfi_no_panels = {0};
-
-/* Panels and products give the same bits. */
-static rlhf_status linear(rlhf_context *context, const rlhfi_model *model, const rlhfi_linear *map,
-                          const rlhfi_panels *panels, int64_t rows, const float *x, float *y)
-{
-    bool transposed = model->architecture.transposed_weights;
-    const float *weight = rlhfi_weight_at(model, map->weight), *bias = rlhfi_weight_at(model, map->bias);
-
-    if (panels != NULL)
-        return rlhfi_product_panels(context, rows, x, map->in, panels, bias, y, map->out);
-    return rlhfi_product(context, RLHFI_NO, transposed, rows, map->out, map->in, x, map->in, weight,
-                         transposed ? map->in : map->out, bias, 0, y, map->out);
-}
-
 void rlhfi_norm_forward(rlhf_context *context, const rlhfi_model *model, int64_t weight, int64_t bias, int64_t rows,
                         const float *x, float *y, float *mean, float *rstd)
 {
@@ -79,7 +35,7 @@ rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, i
 
     rlhfi_norm_forward(context, model, l->norm1_weight, l->norm1_bias, rows, tape->input, normed, tape->mean1,
                        tape->rstd1);
-    RLHFI_TRY(linear(context, model, &qkv, panels->qkv, rows, normed, tape->qkv));
+    RLHFI_TRY(rlhfi_linear_forward(context, model, &qkv, panels->qkv, rows, normed, tape->qkv));
     /* The heads of q and of k stand side by side: one rotation turns both. */
     if (a->position == RLHFI_POSITION_ROTARY)
         rlhfi_rotate(context, rows, a->heads + a->kv_heads, a->head_dim, position, model->table->cosine,
@@ -87,14 +43,13 @@ rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, i
     return RLHF_OK;
 }
 
-void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up,
-                          float *hidden)
+void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up, float *hidden)
 {
     const rlhfi_architecture *a = &model->architecture;
     int64_t width = rlhfi_up_width(a);
 
-    rlhfi_activate(context, a->activation, rows, a->inner, up, width, a->gated ? up + a->inner : NULL, width,
-                   hidden, a->inner);
+    rlhfi_activate(context, a->activation, rows, a->inner, up, width, a->gated ? up + a->inner : NULL, width, hidden,
+                   a->inner);
 }
 
 rlhf_status rlhfi_block_end(rlhf_context *context, const rlhfi_model *model, int64_t layer,
@@ -107,13 +62,13 @@ rlhf_status rlhfi_block_end(rlhf_context *context, const rlhfi_model *model, int
     int64_t width = model->architecture.width;
 
     /* Branch first, residual second; a sum of two does not care which comes first. */
-    RLHFI_TRY(linear(context, model, &projection, panels->output, rows, tape->attended, tape->middle));
+    RLHFI_TRY(rlhfi_linear_forward(context, model, &projection, panels->output, rows, tape->attended, tape->middle));
     rlhfi_add_to(context, tape->middle, tape->input, rows * width);
     rlhfi_norm_forward(context, model, l->norm2_weight, l->norm2_bias, rows, tape->middle, normed, tape->mean2,
                        tape->rstd2);
-    RLHFI_TRY(linear(context, model, &up, panels->up, rows, normed, tape->up));
+    RLHFI_TRY(rlhfi_linear_forward(context, model, &up, panels->up, rows, normed, tape->up));
     rlhfi_block_activate(context, model, rows, tape->up, hidden);
-    RLHFI_TRY(linear(context, model, &down, panels->down, rows, hidden, output));
+    RLHFI_TRY(rlhfi_linear_forward(context, model, &down, panels->down, rows, hidden, output));
     rlhfi_add_to(context, output, tape->middle, rows * width);
     return RLHF_OK;
 }

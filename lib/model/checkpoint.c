@@ -77,8 +77,8 @@ static rlhf_status read_normalisation(rlhfi_model *model)
 /* Buffers that old files carry along (formats.md 1.8), and heads that this kind of model has no use for. */
 static bool may_be_ignored(const rlhfi_model *model, const char *name)
 {
-    static const char *const buffers[] = {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".attention.bias",
-                                          ".attention.masked_bias", ".position_ids"};
+    static const char *const buffers[] = {".attn.bias",      ".attn.masked_bias",      ".rotary_emb.inv_freq",
+                                          ".attention.bias", ".attention.masked_bias", ".position_ids"};
     size_t bytes = strlen(name);
 
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
@@ -86,8 +86,7 @@ static bool may_be_ignored(const rlhfi_model *model, const char *name)
         if (bytes >= tail && strcmp(name + bytes - tail, buffers[i]) == 0)
             return true;
     }
-    return strcmp(name, "lm_head.weight") == 0 &&
-           (model->architecture.tied_head || model->head == RLHFI_HEAD_SCALAR);
+    return strcmp(name, "lm_head.weight") == 0 && (model->architecture.tied_head || model->head == RLHFI_HEAD_SCALAR);
 }
 
 /* The name under which the file keeps a parameter: bare checkpoints leave the prefix out. */
@@ -152,8 +151,8 @@ static rlhf_status compare(const rlhfi_model *model, const rlhfi_safetensors *fi
                             missing.size > 0 ? " missing" : "", missing.size > 0 ? missing.data : "",
                             missing.size > 0 && unexpected.size + shapes.size > 0 ? ";" : "",
                             unexpected.size > 0 ? " unexpected" : "", unexpected.size > 0 ? unexpected.data : "",
-                            unexpected.size > 0 && shapes.size > 0 ? ";" : "",
-                            shapes.size > 0 ? " shape" : "", shapes.size > 0 ? shapes.data : "");
+                            unexpected.size > 0 && shapes.size > 0 ? ";" : "", shapes.size > 0 ? " shape" : "",
+                            shapes.size > 0 ? shapes.data : "");
 done:
     rlhfi_table_release(&known);
     rlhfi_string_free(&missing);
@@ -184,7 +183,7 @@ static rlhf_status read_weights(rlhfi_model *model, rlhfi_safetensors *file, boo
 }
 
 static rlhf_status load(rlhfi_model **out, rlhf_context *context, const char *directory, enum rlhfi_head_kind head,
-                        rlhfi_hf_config *config, rlhfi_safetensors **file)
+                        const rlhf_model_options *options, rlhfi_hf_config *config, rlhfi_safetensors **file)
 {
     bool bare;
 
@@ -193,12 +192,14 @@ static rlhf_status load(rlhfi_model **out, rlhf_context *context, const char *di
         rlhfi_safetensors_find(*file, "lm_head.weight") == NULL &&
         rlhfi_safetensors_find(*file, "score.weight") == NULL) {
         const char *keys[3] = {tie_key, NULL}, *values[2] = {"true"};
-        rlhfi_log(context, RLHF_LOG_WARNING, "%s: no lm_head.weight although config.json says untied: the embedding "
-                  "serves as head", directory);
+        rlhfi_log(context, RLHF_LOG_WARNING,
+                  "%s: no lm_head.weight although config.json says untied: the embedding "
+                  "serves as head",
+                  directory);
         config->tie_word_embeddings = true;
         RLHFI_TRY(amend(context, &config->json, keys, values));
     }
-    RLHFI_TRY(rlhfi_model_new(out, context, config, head, false));
+    RLHFI_TRY(rlhfi_model_new(out, context, config, head, options, false));
     bare = is_bare(*out, *file);
     /* Before any large allocation: a wrong config must not ask for gigabytes. */
     RLHFI_TRY(compare(*out, *file, bare));
@@ -207,7 +208,8 @@ static rlhf_status load(rlhfi_model **out, rlhf_context *context, const char *di
     return head == RLHFI_HEAD_SCALAR ? read_normalisation(*out) : RLHF_OK;
 }
 
-rlhf_status rlhfi_model_load(rlhfi_model **out, rlhf_context *context, const char *directory, enum rlhfi_head_kind head)
+rlhf_status rlhfi_model_load(rlhfi_model **out, rlhf_context *context, const char *directory, enum rlhfi_head_kind head,
+                             const rlhf_model_options *options)
 {
     rlhfi_hf_config config = {0};
     rlhfi_safetensors *file = NULL;
@@ -216,7 +218,7 @@ rlhf_status rlhfi_model_load(rlhfi_model **out, rlhf_context *context, const cha
     *out = NULL;
     status = rlhfi_hf_config_load(&config, context, directory);
     if (status == RLHF_OK)
-        status = load(out, context, directory, head, &config, &file);
+        status = load(out, context, directory, head, options, &config, &file);
     if (status != RLHF_OK) {
         rlhfi_model_release(out);
         /* Readers that opened a file have named it already. */
@@ -277,7 +279,9 @@ rlhf_status rlhfi_model_save(const rlhfi_model *model, const char *directory)
         return RLHF_E_NOMEM;
     for (int64_t i = 0; i < model->parameter_count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
-        sources[i] = (rlhfi_tensor_source){.name = parameter->name, .dtype = RLHFI_F32, .rank = parameter->rank,
+        sources[i] = (rlhfi_tensor_source){.name = parameter->name,
+                                           .dtype = RLHFI_F32,
+                                           .rank = parameter->rank,
                                            .shape = {parameter->shape[0], parameter->shape[1]},
                                            .data = model->weights->data + parameter->offset};
     }

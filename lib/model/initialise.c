@@ -65,14 +65,14 @@ rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed)
 }
 
 rlhf_status rlhfi_model_create(rlhfi_model **out, rlhf_context *context, const char *config_json, size_t bytes,
-                               enum rlhfi_head_kind head, uint64_t seed)
+                               enum rlhfi_head_kind head, uint64_t seed, const rlhf_model_options *options)
 {
     rlhfi_hf_config config = {0};
     rlhf_status status;
 
     *out = NULL;
     RLHFI_TRY(rlhfi_hf_config_parse(&config, context, config_json, bytes, "config.json"));
-    RLHFI_TRY(rlhfi_model_new(out, context, &config, head, true));
+    RLHFI_TRY(rlhfi_model_new(out, context, &config, head, options, true));
     status = rlhfi_model_initialise(*out, seed);
     if (status != RLHF_OK)
         rlhfi_model_release(out);

@@ -39,11 +39,16 @@ size_t rlhfi_model_text(const rlhfi_model *model, char *buffer, size_t capacity)
 /* Makes the rotary tables hold at least this many positions. */
 rlhf_status rlhfi_model_need_positions(rlhfi_model *model, int64_t positions);
 
+/* ---- model_options.c -------------------------------------------------------------------------------------------- */
+
+/* Checks options (NULL = defaults) and keeps them. */
+rlhf_status rlhfi_model_take_options(rlhfi_model *model, const rlhf_model_options *options);
+
 /* ---- weights.c, initialise.c ------------------------------------------------------------------------------------ */
 
 /* A model with its tables from a config (taken over, also on failure) and weights that are not filled in yet. */
 rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_config *config,
-                            enum rlhfi_head_kind head, bool with_weights);
+                            enum rlhfi_head_kind head, const rlhf_model_options *options, bool with_weights);
 rlhf_status rlhfi_model_need_weights(rlhfi_model *model); /* the flat buffer, contents undefined */
 rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed);
 void rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed);
@@ -116,6 +121,26 @@ rlhfi_linear rlhfi_linear_qkv(const rlhfi_model *model, int64_t layer);
 rlhfi_linear rlhfi_linear_output(const rlhfi_model *model, int64_t layer);
 rlhfi_linear rlhfi_linear_up(const rlhfi_model *model, int64_t layer);
 rlhfi_linear rlhfi_linear_down(const rlhfi_model *model, int64_t layer);
+
+/* y = x W + bias. panels NULL = an ordinary product; both give the same bits. */
+rlhf_status rlhfi_linear_forward(rlhf_context *context, const rlhfi_model *model, const rlhfi_linear *map,
+                                 const rlhfi_panels *panels, int64_t rows, const float *x, float *y);
+
+/* Where gradients go: the model's own buffer, or one of a group's that is added to it later. */
+typedef struct rlhfi_sink {
+    float *base;
+    int64_t origin; /* offset in the flat buffer that base stands for */
+} rlhfi_sink;
+
+static inline float *rlhfi_gradient_at(const rlhfi_sink *sink, int64_t offset)
+{
+    return offset == RLHFI_NONE ? NULL : sink->base + (offset - sink->origin);
+}
+
+/* dw += dy^T x, db += sum dy, dx = dy W^T. panels: of W^T, or NULL. */
+rlhf_status rlhfi_linear_backward(rlhf_context *context, const rlhfi_model *model, const rlhfi_linear *map,
+                                  const rlhfi_panels *panels, const rlhfi_sink *sink, int64_t rows, const float *x,
+                                  const float *dy, float *dx, int64_t lddx);
 
 /* y = norm(x) with the weights at the two offsets; mean and rstd may be NULL, RMS norms have no mean. */
 void rlhfi_norm_forward(rlhf_context *context, const rlhfi_model *model, int64_t weight, int64_t bias, int64_t rows,

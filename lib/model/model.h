@@ -6,6 +6,7 @@
 #include "compute/compute.h"
 #include "data/data.h"
 #include "formats/formats.h"
+#include <rlhf/model_options.h>
 #include <rlhf/policy.h>
 #include <rlhf/reference.h>
 #include <rlhf/reward_model.h>
@@ -60,6 +61,7 @@ typedef struct rlhfi_model {
     rlhf_context *context;
     rlhfi_architecture architecture;
     rlhfi_hf_config config;
+    rlhf_model_options options;
     enum rlhfi_head_kind head;
     rlhfi_parameter *parameters;      /* in the order of the flat buffer */
     int64_t parameter_count;
@@ -75,9 +77,9 @@ typedef struct rlhfi_model {
 } rlhfi_model;
 
 rlhf_status rlhfi_model_load(rlhfi_model **out, rlhf_context *context, const char *directory,
-                             enum rlhfi_head_kind head);
+                             enum rlhfi_head_kind head, const rlhf_model_options *options);
 rlhf_status rlhfi_model_create(rlhfi_model **out, rlhf_context *context, const char *config_json, size_t bytes,
-                               enum rlhfi_head_kind head, uint64_t seed);
+                               enum rlhfi_head_kind head, uint64_t seed, const rlhf_model_options *options);
 /* The same head, weights shared until one side writes. */
 rlhf_status rlhfi_model_share(rlhfi_model **out, const rlhfi_model *model);
 /* From a model with either head, the trunk's weights copied (a flat buffer ends with its head). head_std > 0: scalar

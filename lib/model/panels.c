@@ -1,6 +1,8 @@
 /* Weights of a model as panels. They are made when first asked for and packed again after the weights have changed. */
 #include "model/internal.h"
 
+const rlhfi_layer_panels rlhfi_no_panels = {0};
+
 void rlhfi_panel_set_release(rlhfi_model *model)
 {
     struct rlhfi_panel_set *set = model->decode;
@@ -9,7 +11,7 @@ void rlhfi_panel_set_release(rlhfi_model *model)
         return;
     for (int64_t i = 0; set->layer != NULL && i < model->architecture.layers; i++) {
         rlhfi_layer_panels *layer = &set->layer[i];
-        rlhfi_panels **all[] = {&layer->qkv, &layer->output, &layer->up, &layer->down,
+        rlhfi_panels **all[] = {&layer->qkv,   &layer->output,   &layer->up,   &layer->down,
                                 &layer->d_qkv, &layer->d_output, &layer->d_up, &layer->d_down};
         for (size_t n = 0; n < sizeof all / sizeof all[0]; n++)
             rlhfi_panels_release(all[n]);

@@ -15,7 +15,8 @@ static rlhf_status policy_from(rlhf_policy **out, rlhfi_model *model)
     return RLHF_OK;
 }
 
-rlhf_status rlhf_policy_load(rlhf_policy **out, rlhf_context *context, const char *directory)
+rlhf_status rlhf_policy_load(rlhf_policy **out, rlhf_context *context, const char *directory,
+                             const rlhf_model_options *options)
 {
     rlhfi_model *model;
 
@@ -23,12 +24,12 @@ rlhf_status rlhf_policy_load(rlhf_policy **out, rlhf_context *context, const cha
         *out = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, out != NULL && directory != NULL);
-    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_TOKENS));
+    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_TOKENS, options));
     return policy_from(out, model);
 }
 
 rlhf_status rlhf_policy_create(rlhf_policy **out, rlhf_context *context, const char *config_json, size_t bytes,
-                               uint64_t seed)
+                               uint64_t seed, const rlhf_model_options *options)
 {
     rlhfi_model *model;
 
@@ -36,7 +37,7 @@ rlhf_status rlhf_policy_create(rlhf_policy **out, rlhf_context *context, const c
         *out = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, out != NULL && config_json != NULL);
-    RLHFI_TRY(rlhfi_model_create(&model, context, config_json, bytes, RLHFI_HEAD_TOKENS, seed));
+    RLHFI_TRY(rlhfi_model_create(&model, context, config_json, bytes, RLHFI_HEAD_TOKENS, seed, options));
     return policy_from(out, model);
 }
 

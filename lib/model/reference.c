@@ -29,7 +29,8 @@ rlhf_status rlhf_reference_freeze(rlhf_reference **out, const rlhf_policy *polic
     return reference_from(out, model);
 }
 
-rlhf_status rlhf_reference_load(rlhf_reference **out, rlhf_context *context, const char *directory)
+rlhf_status rlhf_reference_load(rlhf_reference **out, rlhf_context *context, const char *directory,
+                                const rlhf_model_options *options)
 {
     rlhfi_model *model;
 
@@ -37,7 +38,7 @@ rlhf_status rlhf_reference_load(rlhf_reference **out, rlhf_context *context, con
         *out = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, out != NULL && directory != NULL);
-    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_TOKENS));
+    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_TOKENS, options));
     return reference_from(out, model);
 }
 

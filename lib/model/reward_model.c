@@ -15,7 +15,8 @@ static rlhf_status reward_model_from(rlhf_reward_model **out, rlhfi_model *model
     return RLHF_OK;
 }
 
-rlhf_status rlhf_reward_model_load(rlhf_reward_model **out, rlhf_context *context, const char *directory)
+rlhf_status rlhf_reward_model_load(rlhf_reward_model **out, rlhf_context *context, const char *directory,
+                                   const rlhf_model_options *options)
 {
     rlhfi_model *model;
 
@@ -23,7 +24,7 @@ rlhf_status rlhf_reward_model_load(rlhf_reward_model **out, rlhf_context *contex
         *out = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, out != NULL && directory != NULL);
-    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_SCALAR));
+    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_SCALAR, options));
     return reward_model_from(out, model);
 }
 

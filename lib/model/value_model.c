@@ -43,7 +43,8 @@ rlhf_status rlhf_value_model_from_policy(rlhf_value_model **out, const rlhf_poli
     return value_model_from(out, model);
 }
 
-rlhf_status rlhf_value_model_load(rlhf_value_model **out, rlhf_context *context, const char *directory)
+rlhf_status rlhf_value_model_load(rlhf_value_model **out, rlhf_context *context, const char *directory,
+                                  const rlhf_model_options *options)
 {
     rlhfi_model *model;
 
@@ -51,7 +52,7 @@ rlhf_status rlhf_value_model_load(rlhf_value_model **out, rlhf_context *context,
         *out = NULL;
     RLHFI_TRY(rlhfi_enter(context));
     RLHFI_REQUIRE(context, out != NULL && directory != NULL);
-    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_SCALAR));
+    RLHFI_TRY(rlhfi_model_load(&model, context, directory, RLHFI_HEAD_SCALAR, options));
     return value_model_from(out, model);
 }
 

@@ -56,7 +56,7 @@ static void destroy(rlhfi_model *model)
 }
 
 rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_config *config,
-                            enum rlhfi_head_kind head, bool with_weights)
+                            enum rlhfi_head_kind head, const rlhf_model_options *options, bool with_weights)
 {
     rlhfi_model *model = rlhfi_calloc(context, 1, sizeof *model);
     rlhf_status status;
@@ -72,6 +72,7 @@ rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_c
     model->score_gain = 1.0;
     model->config = *config;
     *config = (rlhfi_hf_config){0};
+    RLHFI_GOTO(rlhfi_model_take_options(model, options));
     RLHFI_GOTO(rlhfi_arena_create(&model->arena, context));
     RLHFI_GOTO(rlhfi_model_describe(model));
     if (with_weights)
@@ -112,7 +113,7 @@ static rlhf_status model_like(rlhfi_model **out, const rlhfi_model *model, enum 
 
     *out = NULL;
     RLHFI_TRY(rlhfi_hf_config_copy(model->context, &config, &model->config));
-    RLHFI_TRY(rlhfi_model_new(out, model->context, &config, head, with_weights));
+    RLHFI_TRY(rlhfi_model_new(out, model->context, &config, head, &model->options, with_weights));
     (*out)->score_gain = model->score_gain;
     (*out)->score_bias = model->score_bias;
     return RLHF_OK;

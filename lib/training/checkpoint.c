@@ -363,7 +363,7 @@ done:
 static rlhf_status load_role(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory)
 {
     rlhfi_model *model = role->model, *read = NULL;
-    rlhf_status status = rlhfi_model_load(&read, trainer->context, directory, model->head);
+    rlhf_status status = rlhfi_model_load(&read, trainer->context, directory, model->head, &model->options);
 
     if (status == RLHF_OK && read->weights->count != model->weights->count)
         status = rlhfi_fail(trainer->context, RLHF_E_FORMAT, "%s: %lld weights, the run's %s has %lld", directory,

@@ -20,7 +20,7 @@ static rlhf_status create_policy(rlhfi_trainer *trainer, const char *config_path
 
     RLHFI_TRY(rlhfi_file_load(trainer->context, config_path, 1 << 20, &json, &bytes));
     status = rlhf_policy_create(&trainer->policy, trainer->context, json, bytes,
-                                (uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"));
+                                (uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"), NULL);
     if (status != RLHF_OK)
         rlhfi_fail_prefix(trainer->context, status, "%s", config_path);
     rlhfi_free(trainer->context, json);
@@ -42,7 +42,7 @@ static rlhf_status setup_policy(rlhfi_trainer *trainer, const rlhf_trainer_optio
                           "init_from_config: model_name_or_path is set too; a run begins from one of them");
     if (config[0] != '\0')
         return create_policy(trainer, config);
-    return path[0] != '\0' ? rlhf_policy_load(&trainer->policy, trainer->context, path)
+    return path[0] != '\0' ? rlhf_policy_load(&trainer->policy, trainer->context, path, NULL)
                            : missing(trainer, "model_name_or_path", "policy");
 }
 
@@ -85,8 +85,8 @@ static rlhf_status setup_trained_reward_model(rlhfi_trainer *trainer, const rlhf
         return missing(trainer, "model_name_or_path", "policy or reward model");
     RLHFI_TRY(has_score_head(trainer, path, &scores));
     if (scores)
-        return rlhf_reward_model_load(&trainer->reward_model, trainer->context, path);
-    RLHFI_TRY(rlhf_policy_load(&trunk, trainer->context, path));
+        return rlhf_reward_model_load(&trainer->reward_model, trainer->context, path, NULL);
+    RLHFI_TRY(rlhf_policy_load(&trunk, trainer->context, path, NULL));
     status = head_on(trainer, trunk);
     rlhf_policy_release(&trunk);
     return status;
@@ -99,7 +99,7 @@ static rlhf_status setup_scorer(rlhfi_trainer *trainer, const rlhf_trainer_optio
     if (options->reward_model != NULL)
         trainer->reward_model = rlhfi_reward_model_retain(options->reward_model);
     else if (path[0] != '\0')
-        RLHFI_TRY(rlhf_reward_model_load(&trainer->reward_model, trainer->context, path));
+        RLHFI_TRY(rlhf_reward_model_load(&trainer->reward_model, trainer->context, path, NULL));
     if (options->gold_scorer != NULL)
         trainer->gold_scorer = rlhfi_scorer_retain(options->gold_scorer);
     if (options->scorer != NULL) {
@@ -120,7 +120,7 @@ static rlhf_status setup_value_model(rlhfi_trainer *trainer, const rlhf_trainer_
         return RLHF_OK;
     }
     if (path[0] != '\0')
-        return rlhf_value_model_load(&trainer->value_model, trainer->context, path);
+        return rlhf_value_model_load(&trainer->value_model, trainer->context, path, NULL);
     if (trainer->reward_model != NULL)
         return rlhf_value_model_from_reward_model(&trainer->value_model, trainer->reward_model);
     return rlhf_value_model_from_policy(&trainer->value_model, trainer->policy);
@@ -379,7 +379,7 @@ rlhf_status rlhfi_setup_reference(rlhfi_trainer *trainer, rlhf_reference *given,
     }
     if (!needs_reference(trainer))
         return RLHF_OK;
-    return saved != NULL ? rlhf_reference_load(&trainer->reference, trainer->context, saved)
+    return saved != NULL ? rlhf_reference_load(&trainer->reference, trainer->context, saved, NULL)
                          : rlhf_reference_freeze(&trainer->reference, trainer->policy);
 }
 

@@ -34,7 +34,7 @@ static void train(rlhf_context *context, int which, char hex[65])
 
     make_parts(&parts, context, recorded[which].method);
     rlhf_policy_release(&parts.policy);
-    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 3));
+    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 3, NULL));
     parts.options.policy = parts.policy;
     CHECK(context, rlhf_trainer_create(&trainer, context, parts.recipe, &parts.options));
     CHECK(context, rlhf_trainer_run(trainer));

@@ -75,7 +75,7 @@ static void sample_and_check(const char *directory, const struct setting *settin
     rlhf_batch *prompts;
     rlhfi_sha256 hash;
 
-    check_ok(context, rlhf_policy_load(&policy, context, directory), directory);
+    check_ok(context, rlhf_policy_load(&policy, context, directory, NULL), directory);
     prompts = make_prompts(context, rlhf_policy_vocabulary(policy));
     rlhf_rollout_options_init(&options, sizeof options);
     options.max_new_tokens = NEW_TOKENS;
@@ -168,8 +168,8 @@ static void ratio_is_one_stories(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ratio_is_one_gpt2),        cmocka_unit_test(ratio_is_one_llama),
-        cmocka_unit_test(ratio_is_one_llama_tied),  cmocka_unit_test(ratio_is_one_llama3_rope),
+        cmocka_unit_test(ratio_is_one_gpt2),       cmocka_unit_test(ratio_is_one_llama),
+        cmocka_unit_test(ratio_is_one_llama_tied), cmocka_unit_test(ratio_is_one_llama3_rope),
         cmocka_unit_test(ratio_is_one_stories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,7 +30,8 @@ static int fixture_open(void **state)
     fixture->context = make_context(2, UINT32_MAX, 1);
     check_ok(fixture->context,
              rlhfi_model_load(&fixture->model, fixture->context, fixture->directory,
-                              fixture->reward ? RLHFI_HEAD_SCALAR : RLHFI_HEAD_TOKENS), fixture->name);
+                              fixture->reward ? RLHFI_HEAD_SCALAR : RLHFI_HEAD_TOKENS, NULL),
+             fixture->name);
     check_ok(fixture->context,
              rlhfi_safetensors_open(&fixture->expected, fixture->context, below(fixture, "expected.safetensors", path)),
              fixture->name);
@@ -118,8 +119,8 @@ static void test_log_probs(void **state)
     for (int64_t r = 0; r < left.count; r++)
         slot[r] = r;
     check_ok(fixture->context, rlhfi_cache_create(&cache, fixture->model, left.count, left.columns), "cache");
-    check_ok(fixture->context,
-             rlhfi_decode(fixture->model, cache, left.count, slot, left.offset, left.token, &logits), "decode");
+    check_ok(fixture->context, rlhfi_decode(fixture->model, cache, left.count, slot, left.offset, left.token, &logits),
+             "decode");
     check_close("last logits", logits, last.data, last.count, 2e-4);
     rlhfi_cache_release(&cache);
     free(slot);
@@ -176,8 +177,8 @@ static double run_tokens(struct fixture *fixture, const char *prefix, int64_t *c
     snprintf(name, sizeof name, "%s.labels", prefix);
     labels = load_integers(fixture->context, fixture->expected, name);
     l = (struct token_loss){.rows = &rows, .labels = labels.data};
-    check_ok(fixture->context,
-             rlhfi_model_train(fixture->model, &rows.view, 1.0f, false, false, false, token_loss, &l), "train");
+    check_ok(fixture->context, rlhfi_model_train(fixture->model, &rows.view, 1.0f, false, false, false, token_loss, &l),
+             "train");
     if (counted != NULL)
         *counted = l.counted;
     free(labels.data);
@@ -247,10 +248,10 @@ static void test_gradients(void **state)
         check_relative("loss", run_tokens(fixture, "right", &counted), number_at(fixture->numbers, "loss"), 1e-5);
         assert_int_equal(counted, (int64_t)number_at(fixture->numbers, "counted_tokens"));
         check_gradients(fixture->context, fixture->model, fixture->expected, "grad");
-        check_relative("gradient norm",
-                       sqrt(rlhfi_sum_of_squares(fixture->context, fixture->model->gradient,
-                                                 fixture->model->weights->count)),
-                       number_at(fixture->numbers, "grad_norm"), 1e-5);
+        check_relative(
+            "gradient norm",
+            sqrt(rlhfi_sum_of_squares(fixture->context, fixture->model->gradient, fixture->model->weights->count)),
+            number_at(fixture->numbers, "grad_norm"), 1e-5);
     }
 }
 
@@ -413,14 +414,14 @@ static void test_files(void **state)
         rlhfi_path_exists(below(fixture, "config.v5.json", path))) {
         copy_file(fixture->context, fixture->directory, "config.v5.json", directory, "config.json");
         copy_file(fixture->context, fixture->directory, "model.safetensors", directory, "model.safetensors");
-        check_ok(fixture->context, rlhfi_model_load(&again, fixture->context, directory, head), "config.v5.json");
+        check_ok(fixture->context, rlhfi_model_load(&again, fixture->context, directory, head, NULL), "config.v5.json");
         check_ok(fixture->context, rlhfi_model_hash(again, again_hash), "hash");
         assert_string_equal(again_hash, hash);
         rlhfi_model_release(&again);
     }
 
     check_ok(fixture->context, rlhfi_model_save(fixture->model, directory), "save");
-    check_ok(fixture->context, rlhfi_model_load(&again, fixture->context, directory, head), "load again");
+    check_ok(fixture->context, rlhfi_model_load(&again, fixture->context, directory, head, NULL), "load again");
     check_ok(fixture->context, rlhfi_model_hash(again, again_hash), "hash");
     assert_string_equal(again_hash, hash);
     assert_int_equal(again->architecture.tied_head, fixture->model->architecture.tied_head);
@@ -474,8 +475,9 @@ int main(void)
         const char *name;
         CMUnitTestFunction function;
     } checks[] = {
-        {"forward", test_forward}, {"log-probabilities", test_log_probs}, {"gradients", test_gradients},
-        {"three steps", test_three_steps}, {"greedy", test_greedy}, {"files", test_files},
+        {"forward", test_forward},     {"log-probabilities", test_log_probs},
+        {"gradients", test_gradients}, {"three steps", test_three_steps},
+        {"greedy", test_greedy},       {"files", test_files},
     };
     enum { CHECKS = sizeof checks / sizeof checks[0] };
     static struct fixture fixtures[MOST];

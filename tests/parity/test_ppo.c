@@ -225,10 +225,10 @@ static void load_handles(rlhf_context *context, struct handles *out)
     char path[4096];
 
     golden_path("trl/base_model", path);
-    check_ok(context, rlhf_policy_load(&out->policy, context, path), path);
+    check_ok(context, rlhf_policy_load(&out->policy, context, path, NULL), path);
     check_ok(context, rlhf_tokenizer_load(&out->tokenizer, context, path), path);
     golden_path("trl/base_reward", path);
-    check_ok(context, rlhf_value_model_load(&out->value, context, path), path);
+    check_ok(context, rlhf_value_model_load(&out->value, context, path, NULL), path);
     check_ok(context, rlhf_dataset_create(&out->dataset, context), "dataset");
     check_ok(context, rlhf_dataset_append(out->dataset, &row), "row");
     check_ok(context, rlhf_scorer_create(&out->scorer, context, "never", never, NULL, NULL), "scorer");

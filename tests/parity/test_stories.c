@@ -30,7 +30,8 @@ static int fixture_open(void **state)
         snprintf(fixture->missing, sizeof fixture->missing, "%s is not there (set RLHF_SHARED)", path);
         return 0;
     }
-    check_ok(fixture->context, rlhfi_model_load(&fixture->model, fixture->context, path, RLHFI_HEAD_TOKENS), path);
+    check_ok(fixture->context, rlhfi_model_load(&fixture->model, fixture->context, path, RLHFI_HEAD_TOKENS, NULL),
+             path);
     stories_path(fixture, ".json", path);
     check_ok(fixture->context, rlhfi_json_load(&fixture->numbers, fixture->context, path, 1 << 28), path);
     return 0;
@@ -81,8 +82,11 @@ static struct sequence load_sequence(const rlhfi_json *node)
 /* The pointers, once the sequence stands where it stays. */
 static const rlhf_batch_view *view_of(struct sequence *sequence)
 {
-    sequence->view = (rlhf_batch_view){.struct_size = sizeof sequence->view, .rows = 1, .offset = sequence->offset,
-                                       .tokens = sequence->token, .prompt_length = sequence->prompt_length,
+    sequence->view = (rlhf_batch_view){.struct_size = sizeof sequence->view,
+                                       .rows = 1,
+                                       .offset = sequence->offset,
+                                       .tokens = sequence->token,
+                                       .prompt_length = sequence->prompt_length,
                                        .response_offset = sequence->response_offset};
     return &sequence->view;
 }
@@ -156,8 +160,7 @@ static void check_norms(struct fixture *fixture, const rlhfi_json *node)
         }
         check_relative(tensors[i].ours, sqrt(square), number_at(per_tensor, tensors[i].theirs), 1e-4);
     }
-    check_relative("gradient norm",
-                   sqrt(rlhfi_sum_of_squares(model->context, model->gradient, model->weights->count)),
+    check_relative("gradient norm", sqrt(rlhfi_sum_of_squares(model->context, model->gradient, model->weights->count)),
                    number_at(node, "gradient_norm"), 1e-4);
 }
 
@@ -182,8 +185,8 @@ static void test_sequences(void **state)
         check_ok(fixture->context, rlhfi_model_log_probs(fixture->model, view, 1.0f, &stats), "log-probabilities");
         check_close("log-probability", got, sequence.expected, count, 1e-4);
         rlhfi_zero(fixture->context, fixture->model->gradient, fixture->model->weights->count);
-        check_ok(fixture->context,
-                 rlhfi_model_train(fixture->model, view, 1.0f, false, false, false, mean_loss, &loss), "train");
+        check_ok(fixture->context, rlhfi_model_train(fixture->model, view, 1.0f, false, false, false, mean_loss, &loss),
+                 "train");
         check_relative("loss", loss, number_at(node, "loss_mean_nll"), 1e-5);
         check_norms(fixture, node);
         free(got);
@@ -275,14 +278,13 @@ int main(void)
         count = 0;
     for (size_t i = 0; i < count; i++) {
         size_t length = strlen(entries[i]), tail = strlen(ending);
-        if (length <= tail || length - tail >= sizeof fixtures->name ||
-            strcmp(entries[i] + length - tail, ending) != 0)
+        if (length <= tail || length - tail >= sizeof fixtures->name || strcmp(entries[i] + length - tail, ending) != 0)
             continue;
         for (size_t c = 0; c < CHECKS && used < MOST * CHECKS; c++, used++) {
             memcpy(fixtures[used].name, entries[i], length - tail);
             snprintf(names[used], sizeof names[used], "%s: %s", fixtures[used].name, checks[c].name);
-            tests[used] = (struct CMUnitTest){names[used], checks[c].function, fixture_open, fixture_close,
-                                              &fixtures[used]};
+            tests[used] =
+                (struct CMUnitTest){names[used], checks[c].function, fixture_open, fixture_close, &fixtures[used]};
         }
     }
     if (used == 0)

@@ -114,8 +114,8 @@ static void run_make(struct run *run, double temperature)
     context_options.threads = 1;
     context_options.allocator = (rlhf_allocator){counter_alloc, counter_free, &run->counter};
     CHECK(rlhf_context_create(&run->context, &context_options));
-    CHECK(rlhf_policy_create(&run->policy, run->context, config, strlen(config), 1));
-    CHECK(rlhf_policy_create(&run->other, run->context, config, strlen(config), 2));
+    CHECK(rlhf_policy_create(&run->policy, run->context, config, strlen(config), 1, NULL));
+    CHECK(rlhf_policy_create(&run->other, run->context, config, strlen(config), 2, NULL));
     CHECK(rlhf_batch_create(&prompts, run->context, 3, offset, tokens, length));
     rlhf_rollout_options_init(&options, sizeof options);
     options.max_new_tokens = 12;

@@ -87,7 +87,7 @@ static inline rlhf_policy *make_policy(rlhf_context *context, int kind)
 {
     rlhf_policy *policy;
 
-    CHECK(rlhf_policy_create(&policy, context, model_config[kind], strlen(model_config[kind]), 7));
+    CHECK(rlhf_policy_create(&policy, context, model_config[kind], strlen(model_config[kind]), 7, NULL));
     return policy;
 }
 

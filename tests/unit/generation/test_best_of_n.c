@@ -77,7 +77,7 @@ static void the_chosen_follow_the_known_distribution(void **state)
     double score[2 * PROMPTS], low = 0, deviation;
     int64_t best[PROMPTS];
 
-    CHECK(rlhf_policy_create(&policy, context, config, strlen(config), 1));
+    CHECK(rlhf_policy_create(&policy, context, config, strlen(config), 1, NULL));
     prompts = make_prompts(context, PROMPTS, 1, TOKENS);
     pairs = roll(policy, prompts, &options);
     view = view_of(pairs);

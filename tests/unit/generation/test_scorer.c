@@ -40,7 +40,10 @@ static const int32_t prompt_length[3] = {3, 3, 1};
 
 static rlhf_score_input three_rows(void)
 {
-    return (rlhf_score_input){.struct_size = sizeof(rlhf_score_input), .rows = 3, .offset = offset, .tokens = tokens,
+    return (rlhf_score_input){.struct_size = sizeof(rlhf_score_input),
+                              .rows = 3,
+                              .offset = offset,
+                              .tokens = tokens,
                               .prompt_length = prompt_length};
 }
 
@@ -48,13 +51,13 @@ struct judge {
     int64_t calls, destroyed;
     char seen[512];
     double answer[3];
-    int64_t written;            /* rows that it scores */
+    int64_t written; /* rows that it scores */
     rlhf_status status;
-    rlhf_scorer *again;         /* called from inside */
+    rlhf_scorer *again; /* called from inside */
     rlhf_status again_status;
     rlhf_scorer **release;
     bool fail_in_library;
-    const char *prompt[2];      /* pointers of the first two rows */
+    const char *prompt[2]; /* pointers of the first two rows */
 };
 
 static rlhf_status judge(void *user_data, const rlhf_score_input *in, double *score)
@@ -304,7 +307,7 @@ static void rollouts_are_scored_row_by_row(void **state)
     char expected[512] = "";
     size_t used = 0;
 
-    CHECK(rlhf_policy_create(&policy, context, small_model, strlen(small_model), 5));
+    CHECK(rlhf_policy_create(&policy, context, small_model, strlen(small_model), 5, NULL));
     CHECK(rlhf_batch_create(&prompts, context, 2, prompt_offset, prompt_tokens, (const int32_t[]){2, 1}));
     rollout = roll(policy, prompts, &options);
     view = view_of(rollout);

@@ -42,8 +42,9 @@ static const char wide_config[] =
 static const struct named_config {
     const char *name, *json;
 } configs[] = {
-    {"gpt2", gpt2_config}, {"gpt2 scaled", gpt2_scaled_config}, {"llama", llama_config},
-    {"llama biased", llama_biased_config}, {"wide", wide_config},
+    {"gpt2", gpt2_config},   {"gpt2 scaled", gpt2_scaled_config},
+    {"llama", llama_config}, {"llama biased", llama_biased_config},
+    {"wide", wide_config},
 };
 enum { CONFIGS = sizeof configs / sizeof configs[0] };
 
@@ -75,7 +76,7 @@ static inline rlhfi_model *make_model(rlhf_context *context, const char *json, e
 {
     rlhfi_model *model;
 
-    check_ok(context, rlhfi_model_create(&model, context, json, strlen(json), head, seed), "create");
+    check_ok(context, rlhfi_model_create(&model, context, json, strlen(json), head, seed, NULL), "create");
     for (int64_t i = 0; i < model->parameter_count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
         for (int64_t j = 0; j < parameter->elements && parameter->rank == 1; j++)
@@ -99,8 +100,11 @@ struct rows {
 static inline void rows_begin(struct rows *rows)
 {
     memset(rows, 0, sizeof *rows);
-    rows->view = (rlhf_batch_view){.struct_size = sizeof rows->view, .offset = rows->offset, .tokens = rows->token,
-                                   .prompt_length = rows->prompt_length, .response_offset = rows->response_offset};
+    rows->view = (rlhf_batch_view){.struct_size = sizeof rows->view,
+                                   .offset = rows->offset,
+                                   .tokens = rows->token,
+                                   .prompt_length = rows->prompt_length,
+                                   .response_offset = rows->response_offset};
     rows->ragged = (rlhfi_ragged){.offset = rows->offset, .tokens = rows->token};
 }
 

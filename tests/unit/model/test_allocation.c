@@ -53,7 +53,7 @@ struct subject {
 static rlhf_status run_load(struct subject *s)
 {
     rlhfi_model *model;
-    rlhf_status status = rlhfi_model_load(&model, s->context, directory, RLHFI_HEAD_TOKENS);
+    rlhf_status status = rlhfi_model_load(&model, s->context, directory, RLHFI_HEAD_TOKENS, NULL);
 
     if (status != RLHF_OK)
         assert_null(model);
@@ -65,7 +65,7 @@ static rlhf_status run_create(struct subject *s)
 {
     rlhfi_model *model;
     rlhf_status status =
-        rlhfi_model_create(&model, s->context, llama_config, strlen(llama_config), RLHFI_HEAD_TOKENS, 1);
+        rlhfi_model_create(&model, s->context, llama_config, strlen(llama_config), RLHFI_HEAD_TOKENS, 1, NULL);
 
     if (status != RLHF_OK)
         assert_null(model);
@@ -144,9 +144,11 @@ static const struct {
     const char *name;
     rlhf_status (*run)(struct subject *s);
 } operations[] = {
-    {"load", run_load},           {"create", run_create},       {"write", run_write},
-    {"scalar head", run_scalar_head}, {"save", run_save},       {"log-probabilities", run_log_probs},
-    {"train", run_train},         {"train scalars", run_train_scalars}, {"decode", run_decode},
+    {"load", run_load},     {"create", run_create},
+    {"write", run_write},   {"scalar head", run_scalar_head},
+    {"save", run_save},     {"log-probabilities", run_log_probs},
+    {"train", run_train},   {"train scalars", run_train_scalars},
+    {"decode", run_decode},
 };
 
 /* rows enough for several groups, so that workers have contexts and buffers of their own */

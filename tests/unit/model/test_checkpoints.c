@@ -42,7 +42,9 @@ static void take(struct checkpoint *checkpoint, const rlhfi_model *model)
         const rlhfi_parameter *p = &model->parameters[i];
         size_t n = checkpoint->count++;
         strcpy(checkpoint->name[n], p->name);
-        checkpoint->tensor[n] = (rlhfi_tensor_source){.name = checkpoint->name[n], .dtype = RLHFI_F32, .rank = p->rank,
+        checkpoint->tensor[n] = (rlhfi_tensor_source){.name = checkpoint->name[n],
+                                                      .dtype = RLHFI_F32,
+                                                      .rank = p->rank,
                                                       .shape = {p->shape[0], p->shape[1]},
                                                       .data = model->weights->data + p->offset};
     }
@@ -76,7 +78,7 @@ static void check_refused(rlhf_context *context, enum rlhfi_head_kind head, rlhf
 {
     rlhfi_model *model = (rlhfi_model *)1;
     char error[512];
-    rlhf_status status = rlhfi_model_load(&model, context, directory, head);
+    rlhf_status status = rlhfi_model_load(&model, context, directory, head, NULL);
 
     rlhf_context_error(context, error, sizeof error);
     if (status != expected)
@@ -95,7 +97,7 @@ static void check_equal(rlhf_context *context, const rlhfi_model *expected, enum
     rlhfi_model *model;
     char a[65], b[65];
 
-    check_ok(context, rlhfi_model_load(&model, context, directory, head), "load");
+    check_ok(context, rlhfi_model_load(&model, context, directory, head, NULL), "load");
     check_ok(context, rlhfi_model_hash(expected, a), "hash");
     check_ok(context, rlhfi_model_hash(model, b), "hash");
     assert_string_equal(a, b);
@@ -116,7 +118,7 @@ static void test_save_and_load(void **state)
             model->score_bias = head == RLHFI_HEAD_SCALAR ? -1.0 / 3.0 : 0.0;
             check_ok(context, rlhfi_model_save(model, directory), "save");
             check_equal(context, model, (enum rlhfi_head_kind)head);
-            check_ok(context, rlhfi_model_load(&again, context, directory, (enum rlhfi_head_kind)head), "load");
+            check_ok(context, rlhfi_model_load(&again, context, directory, (enum rlhfi_head_kind)head, NULL), "load");
             assert_true(again->score_gain == model->score_gain && again->score_bias == model->score_bias);
             assert_true(again->architecture.norm_eps == model->architecture.norm_eps);
             assert_int_equal(again->architecture.inner, model->architecture.inner);
@@ -126,7 +128,7 @@ static void test_save_and_load(void **state)
             again->score_bias = 0.0;
             check_ok(context, rlhfi_model_save(again, directory), "save");
             rlhfi_model_release(&again);
-            check_ok(context, rlhfi_model_load(&again, context, directory, (enum rlhfi_head_kind)head), "load");
+            check_ok(context, rlhfi_model_load(&again, context, directory, (enum rlhfi_head_kind)head, NULL), "load");
             assert_true(again->score_gain == 1.0 && again->score_bias == 0.0);
             rlhfi_model_release(&again);
             rlhfi_model_release(&model);
@@ -150,8 +152,8 @@ static void test_bare_names_and_buffers(void **state)
     for (int layer = 0; layer < 2; layer++) {
         char *name = checkpoint.name[checkpoint.count];
         sprintf(name, "h.%d.attn.bias", layer);
-        checkpoint.tensor[checkpoint.count++] = (rlhfi_tensor_source){.name = name, .dtype = RLHFI_F32, .rank = 4,
-                                                                      .shape = {1, 1, 48, 48}, .data = buffer};
+        checkpoint.tensor[checkpoint.count++] =
+            (rlhfi_tensor_source){.name = name, .dtype = RLHFI_F32, .rank = 4, .shape = {1, 1, 48, 48}, .data = buffer};
         name = checkpoint.name[checkpoint.count];
         sprintf(name, "h.%d.attn.masked_bias", layer);
         checkpoint.tensor[checkpoint.count++] = (rlhfi_tensor_source){.name = name, .dtype = RLHFI_F32, .data = buffer};
@@ -190,12 +192,12 @@ static void test_head_left_out(void **state)
     take(&checkpoint, model);
     checkpoint.count--;
     write_tensors(context, &checkpoint);
-    check_ok(context, rlhfi_model_load(&tied, context, directory, RLHFI_HEAD_TOKENS), "load");
+    check_ok(context, rlhfi_model_load(&tied, context, directory, RLHFI_HEAD_TOKENS, NULL), "load");
     assert_int_equal(warnings, 1);
     assert_true(tied->architecture.tied_head);
     assert_ptr_equal(rlhfi_head_weight(tied), tied->weights->data);
     check_ok(context, rlhfi_model_save(tied, directory), "save");
-    check_ok(context, rlhfi_model_load(&again, context, directory, RLHFI_HEAD_TOKENS), "load again");
+    check_ok(context, rlhfi_model_load(&again, context, directory, RLHFI_HEAD_TOKENS, NULL), "load again");
     assert_int_equal(warnings, 1); /* now config.json says so */
     assert_true(again->architecture.tied_head);
     rlhfi_model_release(&model);
@@ -296,11 +298,12 @@ static void test_bad_settings(void **state)
     char error[512], text[8192];
 
     (void)state;
-    assert_int_equal(rlhfi_model_create(&model, context, odd, strlen(odd), RLHFI_HEAD_TOKENS, 1), RLHF_E_FORMAT);
+    assert_int_equal(rlhfi_model_create(&model, context, odd, strlen(odd), RLHFI_HEAD_TOKENS, 1, NULL), RLHF_E_FORMAT);
     rlhf_context_error(context, error, sizeof error);
     if (strstr(error, "head_dim") == NULL && strstr(error, "even") == NULL)
         fail_msg("\"%s\" does not name the odd width of a head", error);
-    assert_int_equal(rlhfi_model_create(&model, context, range, strlen(range), RLHFI_HEAD_TOKENS, 1), RLHF_E_FORMAT);
+    assert_int_equal(rlhfi_model_create(&model, context, range, strlen(range), RLHFI_HEAD_TOKENS, 1, NULL),
+                     RLHF_E_FORMAT);
     assert_null(model);
     check_ok(context, rlhfi_model_save(reward, directory), "save");
     snprintf(text, sizeof text, "{\"rlhf_score_gain\": 0, %s", reward->config.json + 1);

@@ -5,8 +5,9 @@ static rlhf_batch *make_batch(rlhf_context *context, const struct rows *rows)
 {
     rlhf_batch *batch;
 
-    check_ok(context, rlhf_batch_create(&batch, context, rows->view.rows, rows->offset, rows->token,
-                                        rows->prompt_length), "batch");
+    check_ok(context,
+             rlhf_batch_create(&batch, context, rows->view.rows, rows->offset, rows->token, rows->prompt_length),
+             "batch");
     return batch;
 }
 
@@ -14,7 +15,7 @@ static rlhf_policy *make_policy(rlhf_context *context, const char *json)
 {
     rlhf_policy *policy;
 
-    check_ok(context, rlhf_policy_create(&policy, context, json, strlen(json), 51), "policy");
+    check_ok(context, rlhf_policy_create(&policy, context, json, strlen(json), 51, NULL), "policy");
     return policy;
 }
 
@@ -93,8 +94,10 @@ static void test_policy_backward(void **state)
     check_ok(context, rlhf_policy_backward(policy, batch, 1.0 / 0.8, d_log_prob, d_entropy), "backward");
     memcpy(once, policy->model->gradient, (size_t)all * sizeof(float));
     zero_gradient(policy->model);
-    check_ok(context, rlhfi_model_train(policy->model, &rows->view, (float)(1.0 / (1.0 / 0.8)), true, false, false,
-                                        linear_loss, &l), "train");
+    check_ok(
+        context,
+        rlhfi_model_train(policy->model, &rows->view, (float)(1.0 / (1.0 / 0.8)), true, false, false, linear_loss, &l),
+        "train");
     assert_memory_equal(once, policy->model->gradient, (size_t)all * sizeof(float));
     check_ok(context, rlhf_policy_backward(policy, batch, 1.0 / 0.8, d_log_prob, d_entropy), "backward");
     for (int64_t i = 0; i < all; i++)
@@ -211,13 +214,13 @@ static void test_scalar_roles(void **state)
 
     make_directory(directory);
     check_ok(context, rlhf_reward_model_save(reward, directory), "save");
-    check_ok(context, rlhf_reward_model_load(&loaded, context, directory), "load");
+    check_ok(context, rlhf_reward_model_load(&loaded, context, directory, NULL), "load");
     check_ok(context, rlhf_reward_model_normalisation(loaded, &gain, &bias), "normalisation");
     assert_true(gain == 2.5 && bias == -0.75);
     check_ok(context, rlhf_reward_model_hash(reward, hash), "hash");
     check_ok(context, rlhf_reward_model_hash(loaded, other), "hash");
     assert_string_equal(hash, other);
-    check_ok(context, rlhf_value_model_load(&again, context, directory), "value model");
+    check_ok(context, rlhf_value_model_load(&again, context, directory, NULL), "value model");
 
     /* The critic starts from the reward model: the value read at the last token but one of a row is the score of the
      * row without its last token. */
@@ -262,7 +265,7 @@ static void test_scalar_roles(void **state)
     check_ok(context, rlhf_value_model_save(critic, directory), "save");
     check_ok(context, rlhf_value_model_hash(critic, hash), "hash");
     rlhf_value_model_release(&again);
-    check_ok(context, rlhf_value_model_load(&again, context, directory), "load");
+    check_ok(context, rlhf_value_model_load(&again, context, directory, NULL), "load");
     check_ok(context, rlhf_value_model_hash(again, other), "hash");
     assert_string_equal(hash, other);
 
@@ -307,14 +310,14 @@ static void test_refusals(void **state)
     batch = make_batch(context, rows);
     assert_int_equal(rlhf_reward_model_score(reward, batch, out), RLHF_E_RANGE);
     rlhf_batch_release(&batch);
-    assert_int_equal(rlhf_policy_load(&none, context, "/nonexistent"), RLHF_E_IO);
+    assert_int_equal(rlhf_policy_load(&none, context, "/nonexistent", NULL), RLHF_E_IO);
     assert_null(none);
-    assert_int_equal(rlhf_policy_load(&none, NULL, "/nonexistent"), RLHF_E_INVAL);
-    assert_int_equal(rlhf_policy_load(NULL, context, "/nonexistent"), RLHF_E_INVAL);
-    assert_int_equal(rlhf_policy_load(&none, context, NULL), RLHF_E_INVAL);
+    assert_int_equal(rlhf_policy_load(&none, NULL, "/nonexistent", NULL), RLHF_E_INVAL);
+    assert_int_equal(rlhf_policy_load(NULL, context, "/nonexistent", NULL), RLHF_E_INVAL);
+    assert_int_equal(rlhf_policy_load(&none, context, NULL, NULL), RLHF_E_INVAL);
     assert_int_equal(rlhf_policy_clone(&none, NULL), RLHF_E_INVAL);
-    assert_int_equal(rlhf_policy_create(&none, context, "{", 1, 0), RLHF_E_FORMAT);
-    assert_int_equal(rlhf_policy_create(&none, context, "{\"model_type\": \"rwkv\"}", 22, 0), RLHF_E_UNSUPPORTED);
+    assert_int_equal(rlhf_policy_create(&none, context, "{", 1, 0, NULL), RLHF_E_FORMAT);
+    assert_int_equal(rlhf_policy_create(&none, context, "{\"model_type\": \"rwkv\"}", 22, 0, NULL), RLHF_E_UNSUPPORTED);
     free(rows);
     rlhf_policy_release(&policy);
     rlhf_reward_model_release(&reward);
@@ -325,9 +328,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),     cmocka_unit_test(test_policy_backward),
-        cmocka_unit_test(test_policy_views),  cmocka_unit_test(test_temperatures),
-        cmocka_unit_test(test_scalar_roles),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_reference),    cmocka_unit_test(test_policy_backward),
+        cmocka_unit_test(test_policy_views), cmocka_unit_test(test_temperatures),
+        cmocka_unit_test(test_scalar_roles), cmocka_unit_test(test_refusals),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,9 +136,11 @@ static void test_initialisation(void **state)
         static const double ranges[] = {0.4, 0.3, 0.4, 0.3, 0.1};
         const char *json = configs[c].json;
         rlhfi_model *model, *same, *other;
-        check_ok(context, rlhfi_model_create(&model, context, json, strlen(json), RLHFI_HEAD_TOKENS, 5), "create");
-        check_ok(context, rlhfi_model_create(&same, context, json, strlen(json), RLHFI_HEAD_TOKENS, 5), "create");
-        check_ok(context, rlhfi_model_create(&other, context, json, strlen(json), RLHFI_HEAD_TOKENS, 6), "create");
+        check_ok(context, rlhfi_model_create(&model, context, json, strlen(json), RLHFI_HEAD_TOKENS, 5, NULL),
+                 "create");
+        check_ok(context, rlhfi_model_create(&same, context, json, strlen(json), RLHFI_HEAD_TOKENS, 5, NULL), "create");
+        check_ok(context, rlhfi_model_create(&other, context, json, strlen(json), RLHFI_HEAD_TOKENS, 6, NULL),
+                 "create");
         assert_memory_equal(model->weights->data, same->weights->data, (size_t)model->weights->count * sizeof(float));
         for (int64_t i = 0; i < model->parameter_count; i++) {
             const rlhfi_parameter *p = &model->parameters[i];

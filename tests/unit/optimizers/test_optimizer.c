@@ -43,7 +43,7 @@ static int open_with(int32_t threads)
     options.allocator = (rlhf_allocator){counted_alloc, counted_free, NULL};
     live_blocks = calls = fail_at = 0;
     if (rlhf_context_create(&context, &options) != RLHF_OK ||
-        rlhf_policy_create(&policy, context, config, sizeof config - 1, 5) != RLHF_OK)
+        rlhf_policy_create(&policy, context, config, sizeof config - 1, 5, NULL) != RLHF_OK)
         return 1;
     model = policy->model;
     return 0;
@@ -64,7 +64,7 @@ static int close_policy(void **state)
 #define TEST(function) cmocka_unit_test_setup_teardown(function, open_policy, close_policy)
 #define assert_ok(call) assert_int_equal(call, RLHF_OK)
 #define assert_close(got, wanted, tolerance)                                                                           \
-    assert_true(fabs((double)(got) - (double)(wanted)) <= (tolerance) * fabs((double)(wanted)))
+    assert_true(fabs((double)(got) - (double)(wanted)) <= (tolerance)*fabs((double)(wanted)))
 
 static rlhf_optimizer_options plain_options(double learning_rate)
 {
@@ -465,7 +465,10 @@ static void defaults_and_bounds(void **state)
 {
     rlhf_optimizer_options options;
     rlhf_optimizer *optimizer = (rlhf_optimizer *)1;
-    struct { rlhf_optimizer_options options; double later; } longer;
+    struct {
+        rlhf_optimizer_options options;
+        double later;
+    } longer;
     char error[512];
 
     rlhf_optimizer_options_init(&options, sizeof options);
@@ -476,11 +479,19 @@ static void defaults_and_bounds(void **state)
     assert_true(options.warmup_steps == 0 && options.total_steps == 0 && options.min_lr_rate == 0);
     rlhf_optimizer_options_init(NULL, sizeof options);
 
-    struct { const char *name; double *field, bad; } fields[] = {
-        {"learning_rate", &options.learning_rate, -1}, {"learning_rate", &options.learning_rate, NAN},
-        {"learning_rate", &options.learning_rate, INFINITY}, {"beta1", &options.beta1, 1},
-        {"beta2", &options.beta2, -0.1}, {"epsilon", &options.epsilon, 0}, {"weight_decay", &options.weight_decay, -1},
-        {"max_grad_norm", &options.max_grad_norm, -1}, {"min_lr_rate", &options.min_lr_rate, 1.5},
+    struct {
+        const char *name;
+        double *field, bad;
+    } fields[] = {
+        {"learning_rate", &options.learning_rate, -1},
+        {"learning_rate", &options.learning_rate, NAN},
+        {"learning_rate", &options.learning_rate, INFINITY},
+        {"beta1", &options.beta1, 1},
+        {"beta2", &options.beta2, -0.1},
+        {"epsilon", &options.epsilon, 0},
+        {"weight_decay", &options.weight_decay, -1},
+        {"max_grad_norm", &options.max_grad_norm, -1},
+        {"min_lr_rate", &options.min_lr_rate, 1.5},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         double kept = *fields[i].field;

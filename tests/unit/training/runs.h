@@ -90,7 +90,7 @@ static inline rlhf_policy *make_policy(rlhf_context *context, uint64_t seed)
 {
     rlhf_policy *policy;
 
-    CHECK(context, rlhf_policy_create(&policy, context, model_config, strlen(model_config), seed));
+    CHECK(context, rlhf_policy_create(&policy, context, model_config, strlen(model_config), seed, NULL));
     return policy;
 }
 

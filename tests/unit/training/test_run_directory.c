@@ -96,12 +96,12 @@ static void test_files_of_a_run(void **state)
 
     CHECK(context, rlhfi_json_load(&receipt, context, below_root("files/receipt.json"), 1 << 20));
     hash = rlhfi_json_text(rlhfi_json_get(rlhfi_json_get(receipt, "result"), "policy"), NULL);
-    CHECK(context, rlhf_policy_load(&model, context, below_root("files/model")));
+    CHECK(context, rlhf_policy_load(&model, context, below_root("files/model"), NULL));
     CHECK(context, rlhf_policy_hash(model, hex));
     assert_string_equal(hash, hex);
     rlhf_policy_release(&model);
     /* The last checkpoint is the same model. */
-    CHECK(context, rlhf_policy_load(&model, context, below_root("files/checkpoints/step-4")));
+    CHECK(context, rlhf_policy_load(&model, context, below_root("files/checkpoints/step-4"), NULL));
     CHECK(context, rlhf_policy_hash(model, hex));
     assert_string_equal(hash, hex);
     rlhf_policy_release(&model);
@@ -321,7 +321,7 @@ static void test_tokenizer_of_another_model(void **state)
     strcpy(config, model_config);
     memcpy(strstr(config, "44"), "20", 2);
     rlhf_policy_release(&parts.policy);
-    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 1));
+    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 1, NULL));
     parts.options.policy = parts.policy;
     assert_int_equal(rlhf_trainer_create(&trainer, context, parts.recipe, &parts.options), RLHF_E_RANGE);
     assert_error(context, "they do not belong together");
