@@ -54,6 +54,9 @@ valgrind)
     # Our valgrind does not know AVX-512: the tests run on the other instruction sets there.
     wrap="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
     wrap="$wrap --suppressions=$root/tests/valgrind.supp"
+    # Arithmetic is several hundred times slower there: loops over many cases skip some (tests/pace.h).
+    RLHF_TEST_PACE=slow
+    export RLHF_TEST_PACE
     ;;
 *) echo "unknown setup $setup (asan, tsan, valgrind)" >&2; exit 2 ;;
 esac

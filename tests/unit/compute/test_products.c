@@ -1,5 +1,6 @@
 /* Dense products: against a double reference, the specified chain, and the same bits from every path. */
 #include "unit/compute/support.h"
+#include "pace.h"
 
 /* The specification, written once more: fmaf chains of 256 k, added in order. */
 static float chain(int64_t k, const float *a, int64_t step_a, const float *b, int64_t step_b, const float *start,
@@ -56,7 +57,7 @@ static void test_edges(void **state)
     static const int64_t depths[] = {1, 7, 16, 255, 256, 257, 300, 513};
 
     (void)state;
-    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i += (unsigned)pace(2))
         for (unsigned j = 0; j < sizeof sizes / sizeof sizes[0]; j++) {
             int64_t k = depths[random_bits() % (sizeof depths / sizeof depths[0])];
             unsigned flags = random_bits() >> 8;
@@ -90,7 +91,7 @@ static void test_training_shapes(void **state)
 static void test_large_products(void **state)
 {
     (void)state;
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i += (int)pace(3))
         check_shape(260 + 3 * i, 515 + i, 513, i >> 1 & 1, i >> 2 & 1, i == 3 || i == 6, i == 1 || i == 5, i % 3);
 }
 
@@ -125,7 +126,7 @@ static void test_panels_and_row_independence(void **state)
     enum { MOST = 64 };
 
     (void)state;
-    for (unsigned s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+    for (unsigned s = 0; s < sizeof shapes / sizeof shapes[0]; s += (unsigned)pace(3)) {
         int64_t n = shapes[s][0], k = shapes[s][1];
         float *a = random_array(MOST * k, -1, 1), *weight = random_array(n * k, -1, 1), *bias = random_array(n, -1, 1);
         float *want = guarded(MOST * n);

@@ -1,5 +1,6 @@
 /* Rollouts: the promises first (exact log-probabilities; nothing but weights, prompt, seed and numbers matters), then
  * where responses end, then what is refused. */
+#include "pace.h"
 #include "support.h"
 
 #include <math.h>
@@ -202,7 +203,7 @@ static void threads_and_instruction_sets_do_not_matter(void **state)
 
         options.top_p = 0.95;
         expected = roll(policy[kind], prompts, &options);
-        for (int32_t threads = 1; threads <= 3; threads++)
+        for (int32_t threads = 1; threads <= 3; threads += (int32_t)pace(2))
             for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
                 rlhf_context *other = make_context(threads, masks[i], NULL);
                 rlhf_policy *same = make_policy(other, kind);
@@ -690,7 +691,8 @@ static void every_failing_allocation_is_survived(void **state)
         int64_t live = counter.live;
 
         model = make_policy(own, LLAMA); /* a fresh one has no panels and an empty arena */
-        counter.fail_at = counter.calls + 1 + failed++;
+        counter.fail_at = counter.calls + 1 + failed;
+        failed += pace(7);
         status = rlhf_rollout_run(&rollout, model, prompts, &options, NULL, NULL);
         counter.fail_at = 0;
         if (status != RLHF_OK) {

@@ -1,5 +1,6 @@
 /* Memory: any allocation may fail without harm, nothing leaks, and after the first step nothing is allocated. */
 #include "models.h"
+#include "pace.h"
 
 /* Counts, and fails the allocation numbered `fail_at`. Called from any thread of the pool. */
 struct counter {
@@ -184,7 +185,7 @@ static void test_failing(void **state)
             rlhf_status status = RLHF_E_NOMEM;
             int64_t n;
             make_directory(directory);
-            for (n = 0;; n++) {
+            for (n = 0;; n += pace(29)) {
                 bool reached;
                 subject_make(&s, &counter, jsons[j]);
                 counter.fail_at = counter.allocations + n;
@@ -201,7 +202,7 @@ static void test_failing(void **state)
                     break;
             }
             assert_int_equal(status, RLHF_OK);
-            print_message("%s: each of %d allocations may fail\n", operations[o].name, (int)n);
+            print_message("%s: allocations up to number %d may fail\n", operations[o].name, (int)n);
             subject_make(&s, &counter, jsons[j]);
             check_ok(s.context, rlhfi_remove_tree(s.context, directory), "clean up");
             subject_free(&s, &counter);
@@ -211,7 +212,7 @@ static void test_failing(void **state)
 static void test_steady(void **state)
 {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++)
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3))
         for (size_t o = 5; o < 8; o++) {
             struct counter counter;
             struct subject s;
@@ -252,7 +253,7 @@ static void test_steady_decoding(void **state)
         check_ok(context, rlhfi_cache_create(&cache, model, 70, 200), "cache");
         for (int round = 0; round < 2; round++) {
             before = counter.allocations;
-            for (int step = 0; step < 100; step++)
+            for (int step = 0; step < 100; step += (int)pace(50))
                 check_ok(context, rlhfi_decode(model, cache, 70, slot, offset, token, &logits), "decode");
             for (int i = 0; i < 70; i++)
                 rlhfi_cache_clear(cache, i);

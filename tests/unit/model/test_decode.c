@@ -1,6 +1,7 @@
 /* The promise: what the decoder computes token by token has the bits of scoring and of training, whatever stands in the
  * batch, for any number of threads, instruction set and with or without BLIS. */
 #include "models.h"
+#include "pace.h"
 
 static const struct {
     int32_t threads, use_blis;
@@ -92,7 +93,7 @@ static void test_same_bits(void **state)
 
     for (size_t c = 0; c < CONFIGS; c++) {
         float *first = NULL, *first_entropy = NULL;
-        for (size_t m = 0; m < MACHINES; m++) {
+        for (size_t m = 0; m < MACHINES; m += (size_t)pace(7)) {
             rlhf_context *context = make_context(machines[m].threads, machines[m].cpu_mask, machines[m].use_blis);
             rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 7);
             struct rows *rows = random_rows(model, ROWS, 2, c == CONFIGS - 1 ? 12 : 30, 11);
@@ -119,7 +120,7 @@ static void test_same_bits(void **state)
             assert_memory_equal(entropy, other_entropy, bytes);
 
             /* Every row alone. */
-            for (int64_t r = 0; r < ROWS; r += m == 0 ? 1 : 7) {
+            for (int64_t r = 0; r < ROWS; r += m == 0 ? pace(7) : 7) {
                 struct rows *one = malloc(sizeof *one);
                 float alone[MOST_TOKENS];
                 int64_t begin = rows->response_offset[r], count = rows->response_offset[r + 1] - begin;
@@ -134,7 +135,7 @@ static void test_same_bits(void **state)
             }
 
             /* The decoder, one row at a time and many side by side. */
-            for (int64_t slots = m == 0 ? 1 : 5; slots <= ROWS; slots += ROWS - 5) {
+            for (int64_t slots = m == 0 ? pace(5) : 5; slots <= ROWS; slots += ROWS - 5) {
                 memset(other, 0, bytes);
                 memset(other_entropy, 0, bytes);
                 decode_rows(model, rows, slots, other, other_entropy);

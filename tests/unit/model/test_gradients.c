@@ -1,5 +1,6 @@
 /* Gradients of whole models against differences of their losses, and how they add up over micro-batches. */
 #include "models.h"
+#include "pace.h"
 
 /* Loss at weights + step * direction. In float, so that only the differences of many terms together can be compared. */
 static double loss_at(rlhfi_model *model, const float *weights, const float *direction, double step,
@@ -65,7 +66,7 @@ static void check_model(const char *json, enum rlhfi_head_kind head, bool per_to
     struct rows *rows = random_rows(model, 4, 2, 9, 22);
 
     check_direction(model, rows, head == RLHFI_HEAD_SCALAR, per_token, "all", 0, 0, model->weights->count);
-    for (int64_t i = 0; i < model->parameter_count; i++)
+    for (int64_t i = 0; i < model->parameter_count; i += pace(7))
         check_direction(model, rows, head == RLHFI_HEAD_SCALAR, per_token, model->parameters[i].name, (uint32_t)i,
                         model->parameters[i].offset, model->parameters[i].elements);
     free(rows);
@@ -76,7 +77,7 @@ static void check_model(const char *json, enum rlhfi_head_kind head, bool per_to
 static void test_differences(void **state)
 {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(2)) {
         check_model(configs[c].json, RLHFI_HEAD_TOKENS, false);
         check_model(configs[c].json, RLHFI_HEAD_SCALAR, c % 2 == 0);
     }
@@ -119,7 +120,7 @@ static void test_micro_batches(void **state)
     enum { ROWS = 60 };
     (void)state;
 
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(4)) {
         rlhf_context *context = make_context(2, UINT32_MAX, 1);
         rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 23);
         struct rows *rows = random_rows(model, ROWS, 2, 40, 24);
@@ -156,7 +157,7 @@ static void test_same_bits(void **state)
 
     for (size_t c = 0; c < CONFIGS; c++) {
         float *first = NULL;
-        for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m++) {
+        for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m += (size_t)pace(7)) {
             rlhf_context *context = make_context(machines[m].threads, machines[m].cpu_mask, machines[m].use_blis);
             rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 23);
             /* Several groups, one of them a single long row. */
