@@ -7,6 +7,7 @@
 #include "tokenizer.h"
 #include "dataset.h"
 #include "batch.h"
+#include "order.h"
 #include "model_options.h"
 #include "policy.h"
 #include "reference.h"
