@@ -230,7 +230,8 @@ done:
 }
 
 /* All roles from files, one of the two trainings, and the hashes of what came out. */
-static rlhf_status run(rlhf_context *context, const char *const *path, rlhf_status (*train)(roles *), char hashes[2][65])
+static rlhf_status run(rlhf_context *context, const char *const *path, rlhf_status (*train)(roles *),
+                       char hashes[2][65])
 {
     roles with = {.context = context};
     rlhf_status status;

@@ -92,17 +92,30 @@ static inline rlhf_status tiny_tokenizer(rlhf_tokenizer **out, rlhf_context *con
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
-/* Guest number i answers: two words of the list that mood names, or of both lists. */
-static inline void tiny_answer(char *out, size_t capacity, int i, int mood)
+/* Guest number i answers with kind words; or with unkind ones, of which one is enough. */
+static inline void tiny_answer(char *out, size_t capacity, int i, int unkind)
 {
-    const char *const *first = mood == 0 ? tiny_kind : tiny_unkind, *const *second = mood == 1 ? tiny_unkind : first;
+    const char *const *words = unkind ? tiny_unkind : tiny_kind;
+    const char *const *first = i % 2 == 0 ? words : tiny_kind, *const *second = i % 2 == 0 ? tiny_kind : words;
 
     if (i % 3 == 0)
-        snprintf(out, capacity, " It is very%s.", first[i / 3 % 4]);
+        snprintf(out, capacity, " It is very%s.", words[i / 3 % 4]);
     else if (i % 3 == 1)
         snprintf(out, capacity, " It is%s and%s.", first[i / 5 % 4], second[(i / 5 + 1 + i % 2) % 4]);
     else
-        snprintf(out, capacity, " It is%s.", first[i / 7 % 4]);
+        snprintf(out, capacity, " It is%s.", words[i / 7 % 4]);
+}
+
+/* This header is read by C++ too, which has no designated initialisers before C++20. */
+static inline rlhf_row tiny_row(int32_t kind)
+{
+    rlhf_row row;
+
+    memset(&row, 0, sizeof row);
+    row.struct_size = sizeof row;
+    row.kind = kind;
+    row.margin = NAN;
+    return row;
 }
 
 static inline rlhf_status tiny_rows(rlhf_context *context, int32_t kind, int rows, const char *path)
@@ -113,11 +126,11 @@ static inline rlhf_status tiny_rows(rlhf_context *context, int32_t kind, int row
     TRY(rlhf_dataset_create(&data, context));
     for (int i = 0; i < rows; i++) {
         char prompt[64], good[64], bad[64], text[128];
-        rlhf_row row = {.struct_size = sizeof row, .kind = kind, .margin = NAN};
+        rlhf_row row = tiny_row(kind);
         snprintf(prompt, sizeof prompt, "How is the%s?", tiny_dishes[i % 7]);
         tiny_answer(good, sizeof good, i, 0);
         tiny_answer(bad, sizeof bad, i, 1);
-        snprintf(text, sizeof text, "%s%s", prompt, i % 2 == 0 ? good : bad);
+        snprintf(text, sizeof text, "%s%s", prompt, i / 7 % 2 == 0 ? good : bad);
         if (kind == RLHF_ROW_TEXT)
             row.text = text;
         else
@@ -181,8 +194,8 @@ done:
 static inline rlhf_status tiny_world_make(tiny_world *world, rlhf_context *context)
 {
     static const char config[] =
-        "{\"model_type\":\"llama\",\"vocab_size\":24,\"hidden_size\":32,\"intermediate_size\":64,\"num_hidden_layers\":2,"
-        "\"num_attention_heads\":2,\"num_key_value_heads\":2,\"max_position_embeddings\":32,\"rms_norm_eps\":1e-5,"
+        "{\"model_type\":\"llama\",\"vocab_size\":24,\"hidden_size\":32,\"intermediate_size\":64,"
+        "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":2,\"max_position_embeddings\":32,\"rms_norm_eps\":1e-5,"
         "\"hidden_act\":\"silu\",\"tie_word_embeddings\":true,\"initializer_range\":0.1,\"eos_token_id\":0}";
     const char *folder = getenv("TMPDIR");
     rlhf_tokenizer *tokenizer = NULL;
@@ -211,7 +224,7 @@ static inline rlhf_status tiny_world_make(tiny_world *world, rlhf_context *conte
     TRY(tiny_tokenizer(&tokenizer, context));
     TRY(rlhf_policy_create(&policy, context, config, sizeof config - 1, 1, NULL));
     TRY(tiny_train(context, "pretrain", world->texts, "80", policy, tokenizer, base));
-    TRY(tiny_train(context, "reward", world->pairs, "20", policy, tokenizer, reward));
+    TRY(tiny_train(context, "reward", world->pairs, "40", policy, tokenizer, reward));
     status = tiny_normalise(context, world->reward);
 done:
     rlhf_policy_release(&policy);
@@ -225,12 +238,13 @@ done:
 static inline rlhf_status print_samples(const char *title, rlhf_policy *policy, const rlhf_tokenizer *tokenizer,
                                         const rlhf_dataset *prompts, uint64_t count)
 {
-    rlhf_rollout_view view = {.struct_size = sizeof view};
+    rlhf_rollout_view view;
     rlhf_rollout_options options;
     rlhf_rollout *rollout = NULL;
     rlhf_batch *batch = NULL;
     rlhf_status status;
 
+    view.struct_size = sizeof view;
     rlhf_rollout_options_init(&options, sizeof options);
     options.max_new_tokens = 12;
     if (count > rlhf_dataset_rows(prompts))
@@ -240,7 +254,7 @@ static inline rlhf_status print_samples(const char *title, rlhf_policy *policy, 
     TRY(rlhf_rollout_get(rollout, &view));
     printf("%s\n", title);
     for (int64_t r = 0; r < view.rows; r++) {
-        rlhf_row row = {.struct_size = sizeof row};
+        rlhf_row row = tiny_row(0);
         char text[512];
         size_t bytes = 0;
         const int32_t *response = view.tokens + view.offset[r] + view.prompt_length[r];

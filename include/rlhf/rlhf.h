@@ -21,6 +21,7 @@
 #include "pipeline.h"
 #include "trainer.h"
 #include "evaluation.h"
+#include "plugin.h"
 #include "version.h"
 
 #endif

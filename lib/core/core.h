@@ -13,6 +13,7 @@
 /* ---- context -------------------------------------------------------------------------------------------------- */
 
 struct rlhfi_pool;
+struct rlhfi_plugin_name;
 
 struct rlhf_context {
     int64_t references;
@@ -29,6 +30,7 @@ struct rlhf_context {
     volatile int error_lock;        /* tasks may fail at the same time: whoever holds it writes the text */
     char error[512];
     struct rlhfi_pool *pool;
+    struct rlhfi_plugin_name *plugin_names; /* objectives and scorers by name (plugin.c) */
     const void *kernels;            /* const struct rlhfi_kernels *, installed by the compute room */
     void *products;                 /* state of the compute room's dense products (BLIS context), may be NULL */
     void (*products_destroy)(rlhf_context *context);

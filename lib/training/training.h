@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "objectives/objectives.h"
 #include "optimizers/optimizers.h"
+#include <rlhf/plugin.h>
 #include <rlhf/recipe.h>
 #include <rlhf/trainer.h>
 
