@@ -195,8 +195,9 @@ static inline rlhf_status tiny_world_make(tiny_world *world, rlhf_context *conte
 {
     static const char config[] =
         "{\"model_type\":\"llama\",\"vocab_size\":24,\"hidden_size\":32,\"intermediate_size\":64,"
-        "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":2,\"max_position_embeddings\":32,\"rms_norm_eps\":1e-5,"
-        "\"hidden_act\":\"silu\",\"tie_word_embeddings\":true,\"initializer_range\":0.1,\"eos_token_id\":0}";
+        "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":2,\"max_position_embeddings\":32,"
+        "\"rms_norm_eps\":1e-5,\"hidden_act\":\"silu\",\"tie_word_embeddings\":true,\"initializer_range\":0.1,"
+        "\"eos_token_id\":0}";
     const char *folder = getenv("TMPDIR");
     rlhf_tokenizer *tokenizer = NULL;
     rlhf_policy *policy = NULL;

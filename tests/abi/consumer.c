@@ -20,7 +20,8 @@
 static const char tokenizer_json[] =
     "{\"added_tokens\":[{\"id\":0,\"content\":\"<e>\",\"special\":true}],\"normalizer\":null,\"pre_tokenizer\":"
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},\"post_processor\":null,\"decoder\":"
-    "{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"<e>\":0,\"a\":1,\"b\":2,\"c\":3},\"merges\":[]}}";
+    "{\"type\":\"ByteLevel\"},\"model\":"
+    "{\"type\":\"BPE\",\"vocab\":{\"<e>\":0,\"a\":1,\"b\":2,\"c\":3},\"merges\":[]}}";
 static const char config_json[] =
     "{\"model_type\":\"llama\",\"vocab_size\":4,\"hidden_size\":16,\"intermediate_size\":24,\"num_hidden_layers\":1,"
     "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"max_position_embeddings\":32,\"rms_norm_eps\":1e-5,"

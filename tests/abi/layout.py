@@ -100,7 +100,7 @@ def compare(recorded, measured):
             faults.append("%s: %s is gone" % (name, members[len(now)][0]))
         if len(now) > len(members):
             grows = any(member == "struct_size" for member, _, _ in members)
-            (news if grows else faults).append("%s has new members%s" % (name, "" if grows else ", but no struct_size"))
+            (news if grows else faults).append(name + " has new members" + ("" if grows else " and no struct_size"))
         elif size != sizes[-1]:
             faults.append("%s: %d bytes, was %d" % (name, size, sizes[-1]))
     news += ["struct %s is new" % name for name in measured[0] if name not in recorded[0]]

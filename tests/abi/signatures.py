@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""abidiff between the recorded headers (baseline/) and today's. Both sets are compiled, with debugging information, into
-a library of empty functions: what abidiff compares are the types in the signatures, whatever the build's own flags.
+"""abidiff between the recorded headers (baseline/) and today's. Both sets are compiled, with debugging information,
+into a library of empty functions: what it compares are the types in the signatures, whatever the build's own flags.
 
 signatures.py BASELINE_FOLDER INCLUDE_FOLDER COMPILER [ARGUMENT...]"""
 import os

@@ -6,7 +6,7 @@ symbols.py LIBRARY.so INCLUDE_FOLDER librlhf.map symbols.txt STATIC_LIBRARY...
 symbols.py --record ...   writes symbols.txt anew
 
 symbols.txt lists the exported names (additions are recorded, removals need a new RLHF_API_MAJOR). The shared library
-has no thread-local storage, needs no other libraries than those listed here, and does not run code while it is loaded."""
+has no thread-local storage, no executable stack and needs no other libraries than those listed here."""
 import os
 import re
 import subprocess

@@ -121,7 +121,7 @@ static void names(void **state)
     rlhf_context_release(&context); /* the scorer keeps it */
     assert_int_equal(gone, 6);
     rlhf_scorer_release(&scorer);
-    assert_int_equal(gone, 7); /* the one registration that was not refused, and the objective's */
+    assert_int_equal(gone, 8); /* the two registrations that were not refused */
 }
 
 static void example(void **state)

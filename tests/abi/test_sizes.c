@@ -202,15 +202,26 @@ static rlhf_status use_trainer(const void *options)
     return status;
 }
 
-#define OPTIONS(name, use) {#name, (void (*)(void *, size_t))name##_init, use}
+/* One type for all init functions. */
+#define INIT(name, function)                                                                                           \
+    static void name(void *options, size_t size)                                                                       \
+    {                                                                                                                  \
+        function(options, size);                                                                                       \
+    }
+INIT(init_context, rlhf_context_options_init)
+INIT(init_dataset, rlhf_dataset_options_init)
+INIT(init_model, rlhf_model_options_init)
+INIT(init_optimizer, rlhf_optimizer_options_init)
+INIT(init_rollout, rlhf_rollout_options_init)
+INIT(init_trainer, rlhf_trainer_options_init)
+
+#define OPTIONS(name) {"rlhf_" #name "_options", init_##name, use_##name}
 static const struct kind {
     const char *name;
     void (*init)(void *options, size_t size);
     rlhf_status (*use)(const void *options);
 } kinds[] = {
-    OPTIONS(rlhf_context_options, use_context),     OPTIONS(rlhf_dataset_options, use_dataset),
-    OPTIONS(rlhf_model_options, use_model),         OPTIONS(rlhf_optimizer_options, use_optimizer),
-    OPTIONS(rlhf_rollout_options, use_rollout),     OPTIONS(rlhf_trainer_options, use_trainer),
+    OPTIONS(context), OPTIONS(dataset), OPTIONS(model), OPTIONS(optimizer), OPTIONS(rollout), OPTIONS(trainer),
 };
 
 static void options_of_every_size(void **state)

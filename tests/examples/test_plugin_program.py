@@ -36,7 +36,7 @@ def refuses(words, *arguments):
 
 def recipe_says(directory, line):
     with open(os.path.join(directory, "config.yaml"), encoding="utf-8") as file:
-        assert line in file.read().splitlines(), line
+        assert line in file.read().replace('"', "").splitlines(), line
 
 
 def metrics(directory):
