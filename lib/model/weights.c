@@ -160,12 +160,11 @@ rlhf_status rlhfi_model_add_value_head(rlhfi_model *model)
     if (model->value_head)
         return RLHF_OK;
     RLHFI_TRY(weights_create(&grown, model->context, count + width));
-    status = rlhfi_model_describe_value_head(model);
-    if (status == RLHF_OK && model->gradient != NULL) {
+    if (model->gradient != NULL)
         gradient = rlhfi_calloc(model->context, (size_t)grown->count, sizeof *gradient);
-        status = gradient != NULL ? RLHF_OK : RLHF_E_NOMEM;
-    }
+    status = model->gradient == NULL || gradient != NULL ? rlhfi_model_describe_value_head(model) : RLHF_E_NOMEM;
     if (status != RLHF_OK) {
+        rlhfi_free(model->context, gradient);
         weights_release(&grown);
         return status;
     }
