@@ -23,6 +23,7 @@ struct rlhfi_block_table {
     int64_t token_embedding, position_embedding;
     int64_t final_weight, final_bias;
     int64_t head;                     /* the embedding where tied */
+    int64_t scalar;                   /* scalar head or value head, RLHFI_NONE without */
     int64_t layers_begin, layers_end; /* the layers and the final norm */
     rlhfi_layer *layer;               /* [layers] */
     int64_t rotary_positions;         /* rows of the two tables; they grow with the longest sequence seen */
@@ -31,6 +32,8 @@ struct rlhfi_block_table {
 
 /* Description, parameter table and block table from model->config and model->head. */
 rlhf_status rlhfi_model_describe(rlhfi_model *model);
+/* The same with a value head behind everything; the weights are the caller's business. */
+rlhf_status rlhfi_model_describe_value_head(rlhfi_model *model);
 /* Part of a name that bare checkpoints leave out ("transformer.", "model."). */
 const char *rlhfi_model_prefix(const rlhfi_model *model);
 /* Name for config.json's "architectures". */

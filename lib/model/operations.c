@@ -103,7 +103,7 @@ static int64_t slice_rows(const rlhf_batch_view *view, int64_t first, enum readi
 static rlhf_status enter(rlhfi_model *model, const rlhf_batch_view *view, enum reading reading,
                          enum rlhfi_head_kind head)
 {
-    RLHFI_REQUIRE(model->context, model->head == head);
+    RLHFI_REQUIRE(model->context, model->head == head || (head == RLHFI_HEAD_SCALAR && model->value_head));
     RLHFI_TRY(rlhfi_model_idle(model));
     return check_batch(model, view, reading);
 }
@@ -122,6 +122,7 @@ rlhf_status rlhfi_model_log_probs(rlhfi_model *model, const rlhf_batch_view *bat
     rlhf_status status = RLHF_OK;
 
     RLHFI_TRY(enter(model, batch, RESPONSE_TOKENS, RLHFI_HEAD_TOKENS));
+    RLHFI_REQUIRE(model->context, stats->value == NULL || model->value_head);
     for (int64_t first = 0; first < batch->rows && status == RLHF_OK; first += rows) {
         rlhfi_head_result result = {
             .log_prob = stats->log_prob + done_items,
@@ -139,6 +140,8 @@ rlhf_status rlhfi_model_log_probs(rlhfi_model *model, const rlhf_batch_view *bat
         RLHFI_GOTO(rlhfi_forward_more(model, &plan.batch, NULL, &hidden));
         status = rlhfi_head(model->context, plan.count, model->architecture.width, model->architecture.vocabulary,
                             hidden, plan.row, rlhfi_head_weight(model), plan.target, inverse_temperature, &result);
+        if (status == RLHF_OK && stats->value != NULL)
+            status = rlhfi_scalar_head(model, plan.count, plan.row, hidden, stats->value + done_items);
         done_items += plan.count;
     }
 done:
@@ -192,6 +195,31 @@ static rlhf_status check_gradient(rlhfi_model *model, const char *name, const fl
     return RLHF_OK;
 }
 
+/* Room for the value head's part of the arrays, and the values. */
+static rlhf_status make_values(rlhfi_model *model, const struct plan *plan, const float *hidden,
+                               rlhfi_train_arrays *arrays)
+{
+    float *value;
+
+    if (!model->value_head)
+        return RLHF_OK;
+    arrays->value = value = rlhfi_scratch(model, plan->count, sizeof *value);
+    arrays->d_value = zeros(model, plan->count);
+    if (value == NULL || arrays->d_value == NULL)
+        return RLHF_E_NOMEM;
+    return rlhfi_scalar_head(model, plan->count, plan->row, hidden, value);
+}
+
+/* A loss without values leaves d_value alone: then the trunk's gradient keeps every bit that it has without the head.
+ */
+static bool any_value_gradient(const rlhfi_train_arrays *arrays)
+{
+    for (int64_t i = 0; arrays->d_value != NULL && i < arrays->count; i++)
+        if (arrays->d_value[i] != 0.0f)
+            return true;
+    return false;
+}
+
 static rlhf_status train_tokens(rlhfi_model *model, const rlhf_batch_view *batch, float inverse_temperature,
                                 rlhfi_head_result *result, rlhfi_train_arrays *arrays, rlhfi_train_loss loss,
                                 void *user_data)
@@ -229,6 +257,7 @@ static rlhf_status train_tokens(rlhfi_model *model, const rlhf_batch_view *batch
     if (plan.count > 0)
         RLHFI_TRY(rlhfi_head(context, plan.count, width, vocabulary, hidden, plan.row, rlhfi_head_weight(model),
                              plan.target, inverse_temperature, result));
+    RLHFI_TRY(make_values(model, &plan, hidden, arrays));
     model->busy = true;
     status = loss(user_data, arrays);
     model->busy = false;
@@ -236,12 +265,15 @@ static rlhf_status train_tokens(rlhfi_model *model, const rlhf_batch_view *batch
     RLHFI_TRY(check_gradient(model, "gradient of the log-probabilities", arrays->d_log_prob, plan.count));
     RLHFI_TRY(check_gradient(model, "gradient of the entropies", arrays->d_entropy, plan.count));
     RLHFI_TRY(check_gradient(model, "gradient of the mean log-probabilities", arrays->d_mean_log_prob, plan.count));
+    RLHFI_TRY(check_gradient(model, "gradient of the values", arrays->d_value, plan.count));
     RLHFI_TRY(rlhfi_model_need_gradient(model));
     if (plan.count == 0)
         return RLHF_OK;
     RLHFI_TRY(rlhfi_head_backward(context, plan.count, width, vocabulary, hidden, plan.row, rlhfi_head_weight(model),
                                   plan.target, inverse_temperature, result, arrays->d_log_prob, arrays->d_entropy,
                                   arrays->d_mean_log_prob, d_hidden, rlhfi_head_gradient(model)));
+    if (any_value_gradient(arrays))
+        RLHFI_TRY(rlhfi_scalar_head_backward(model, plan.count, plan.row, hidden, arrays->d_value, d_hidden));
     return rlhfi_backward(model, &plan.batch, tape, d_hidden);
 }
 

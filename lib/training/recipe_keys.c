@@ -37,6 +37,8 @@ const rlhfi_key rlhfi_keys[] = {
     TEXT("tokenizer_name_or_path", ALL, FREE, "directory or file of the tokenizer, if it is not beside the model"),
     TEXT("reward_model_path", SAMPLES, FREE, "directory of the reward model that scores completions"),
     TEXT("value_model_path", O, FREE, "directory of the value model; without one: the reward model, else the policy"),
+    BOOLEAN("share_value_trunk", O, "false", 0,
+            "whether the value model is a head of zeros on the policy's own trunk, trained in the same pass"),
     TEXT("dataset_name", ALL, FREE, "training data: .jsonl, .jsonl.gz, .txt or .txt.gz"),
     TEXT("eval_dataset_name", ALL, FREE, "held-out data in the same form"),
     CHOICE("dataset_bad_rows", ALL, "stop", "stop skip", 0, "what to do with a row that cannot be read"),

@@ -59,12 +59,14 @@ static void check_direction(rlhfi_model *model, const struct rows *rows, bool sc
 }
 
 /* All parameters together and every tensor alone. */
-static void check_model(const char *json, enum rlhfi_head_kind head, bool per_token)
+static void check_model(const char *json, enum rlhfi_head_kind head, bool per_token, bool value_head)
 {
     rlhf_context *context = make_context(2, UINT32_MAX, 1);
     rlhfi_model *model = make_model(context, json, head, 21);
     struct rows *rows = random_rows(model, 4, 2, 9, 22);
 
+    if (value_head)
+        add_value_head(model, 23);
     check_direction(model, rows, head == RLHFI_HEAD_SCALAR, per_token, "all", 0, 0, model->weights->count);
     for (int64_t i = 0; i < model->parameter_count; i += pace(7))
         check_direction(model, rows, head == RLHFI_HEAD_SCALAR, per_token, model->parameters[i].name, (uint32_t)i,
@@ -78,8 +80,9 @@ static void test_differences(void **state)
 {
     (void)state;
     for (size_t c = 0; c < CONFIGS; c += (size_t)pace(2)) {
-        check_model(configs[c].json, RLHFI_HEAD_TOKENS, false);
-        check_model(configs[c].json, RLHFI_HEAD_SCALAR, c % 2 == 0);
+        check_model(configs[c].json, RLHFI_HEAD_TOKENS, false, false);
+        check_model(configs[c].json, RLHFI_HEAD_TOKENS, false, true);
+        check_model(configs[c].json, RLHFI_HEAD_SCALAR, c % 2 == 0, false);
     }
 }
 

@@ -75,6 +75,7 @@ static const struct {
     {"num_ppo_epochs", "3", "loss_type=clipped"},
     {"num_mini_batches", "3", ""},
     {"cliprange", "0.001", "loss_type=clipped num_ppo_epochs=3"},
+    {"share_value_trunk", "true", ""},
     {"cliprange_value", "0.0001", ""},
     {"dual_clip", "0.5", ""},
     {"vf_coef", "0.9", ""},
