@@ -109,11 +109,11 @@ static void measure_machine(bench *bench)
 {
     enum { TIMES = 3 };
     const double spent = 0.1;
+    bench_samples samples;
     bench->peak = bench_best_peak(bench->model_options.compute_format == RLHF_BFLOAT16, bench->threads);
-    for (int i = 0; i < TIMES && bench->decode_bytes > 0; i++) {
-        double now = bench_read_run((size_t)bench->decode_bytes, bench->threads, spent);
-        bench->bandwidth = now > bench->bandwidth ? now : bench->bandwidth;
-    }
+    if (bench->decode_bytes > 0 &&
+        bench_read_run((size_t)bench->decode_bytes, bench->threads, spent, TIMES, &samples))
+        bench->bandwidth = bench_summary(&samples).max;
 }
 
 int command_bench(program *program, arguments *arguments)

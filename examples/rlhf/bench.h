@@ -29,12 +29,17 @@ double bench_peak_megabytes(int who);  /* RUSAGE_SELF or RUSAGE_CHILDREN: most m
 enum bench_peak_kind { BENCH_FMA_256, BENCH_FMA_512, BENCH_BF16_512, BENCH_PORTABLE, BENCH_PEAKS };
 const char *bench_peak_name(enum bench_peak_kind kind);
 bool bench_peak_supported(enum bench_peak_kind kind);
-/* The faster of the multiply-adds in float32; for bfloat16 that instruction too, where it is the faster one. */
-double bench_best_peak(bool bf16, int threads);
-/* Floating-point operations per second on so many threads, for about the given time; 0 without memory. */
-double bench_peak_run(enum bench_peak_kind kind, int threads, double seconds);
-/* Bytes per second read from an array of so many bytes in all; 0 without memory. */
-double bench_read_run(size_t bytes, int threads, double seconds);
+/* Of all threads together: what they did in a second by the clock, and what they would do if each had a processor of
+ * its own all the time. The second doesn't suffer from neighbours. */
+typedef struct bench_rate {
+    double clock, processor;
+} bench_rate;
+/* Floating-point operations per second, from a run of about the given length; 0 without memory or threads. */
+bench_rate bench_peak_run(enum bench_peak_kind kind, int threads, double seconds);
+/* The fastest of the multiply-adds in float32; for bfloat16 that instruction too, where it is faster. */
+bench_rate bench_best_peak(bool bf16, int threads);
+/* Bytes per second read from an array of so many bytes in all. */
+bool bench_read_run(size_t bytes, int threads, double seconds, int times, bench_samples *samples);
 
 /* ---- bench_model.c: models, tokenizers and texts to work on */
 
@@ -74,7 +79,8 @@ typedef struct bench {
     double tokens, flops;             /* of one repetition */
     double decode_bytes, decode_steps, prefill_seconds;
     double megabytes_before, megabytes;
-    double peak, bandwidth;           /* of the machine, measured in the same run; 0: not measured */
+    bench_rate peak;                  /* of the machine, measured in the same run; 0: not measured */
+    double bandwidth;
 } bench;
 
 /* Repeats step: warm-up first, calls shorter than 0.15 s in groups that last so long. Phases that the step adds to are

@@ -194,12 +194,13 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Seconds of all jobs side by side, the caller's first; negative if not all threads could be started. */
-static double run_jobs(job *jobs, int threads)
+/* Seconds of all jobs side by side, the caller's first; negative if not all threads could be started. processor: of
+ * all threads together. */
+static double run_jobs(job *jobs, int threads, double *processor)
 {
     gate gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, CLOSED};
     int started = 1;
-    double start;
+    double start, used = bench_processor_seconds();
     for (int t = 0; t < threads; t++)
         jobs[t].gate = &gate;
     while (started < threads && pthread_create(&jobs[started].thread, NULL, work, &jobs[started]) == 0)
@@ -213,46 +214,52 @@ static double run_jobs(job *jobs, int threads)
         do_job(&jobs[0]);
     for (int t = 1; t < started; t++)
         pthread_join(jobs[t].thread, NULL);
+    *processor = bench_processor_seconds() - used;
     return gate.state == OPEN ? clock_seconds() - start : -1.0;
 }
 
-/* Rounds per second of each thread, from a run of about the given length; 0 if there were no threads. */
-static double rate(job *jobs, int threads, double seconds)
+/* Rounds per second of each thread, by the clock and by processor time, from a run of about the given length; 0 if there
+ * were no threads. */
+static bench_rate rate(job *jobs, int threads, double seconds)
 {
     int64_t rounds = 1;
     for (;;) {
+        double processor;
         for (int t = 0; t < threads; t++)
             jobs[t].rounds = rounds;
-        double spent = run_jobs(jobs, threads);
+        double spent = run_jobs(jobs, threads, &processor);
         if (spent < 0)
-            return 0;
+            return (bench_rate){0};
         if (spent >= 0.7 * seconds)
-            return (double)rounds / spent;
+            return (bench_rate){(double)rounds / spent, (double)rounds * threads / processor};
         rounds = spent < 0.1 * seconds ? rounds * 8 : (int64_t)((double)rounds * seconds / spent) + 1;
     }
 }
 
-double bench_peak_run(enum bench_peak_kind kind, int threads, double seconds)
+bench_rate bench_peak_run(enum bench_peak_kind kind, int threads, double seconds)
 {
     job *jobs = calloc((size_t)threads, sizeof *jobs);
-    double result = 0;
+    bench_rate result = {0};
     if (jobs == NULL)
-        return 0;
+        return result;
     for (int t = 0; t < threads; t++)
         jobs[t].kernel = &kernels[kind];
-    result = rate(jobs, threads, seconds) * kernels[kind].operations * threads;
+    result = rate(jobs, threads, seconds);
+    result.clock *= kernels[kind].operations * threads;
+    result.processor *= kernels[kind].operations * threads;
     free(jobs);
     return result;
 }
 
-double bench_read_run(size_t bytes, int threads, double seconds)
+bool bench_read_run(size_t bytes, int threads, double seconds, int times, bench_samples *samples)
 {
     enum { PAGE = 2 << 20 };
     size_t all = (bytes + PAGE - 1) / PAGE * PAGE, count = bytes / (size_t)threads / sizeof(line) / 4 * 4;
     line *lines = aligned_alloc(PAGE, all);
     job *jobs = calloc((size_t)threads, sizeof *jobs);
-    double result = 0;
-    if (lines != NULL && jobs != NULL && count > 0) {
+    bool good = lines != NULL && jobs != NULL && count > 0;
+    samples->count = 0;
+    if (good) {
 #ifdef MADV_HUGEPAGE
         madvise(lines, all, MADV_HUGEPAGE);
 #endif
@@ -261,24 +268,28 @@ double bench_read_run(size_t bytes, int threads, double seconds)
             jobs[t].lines = lines + (size_t)t * count;
             jobs[t].count = count;
         }
-        result = rate(jobs, threads, seconds) * (double)(count * sizeof(line)) * threads;
+        while (samples->count < times)
+            samples->value[samples->count++] =
+                rate(jobs, threads, seconds).clock * (double)(count * sizeof(line)) * threads;
+        good = bench_summary(samples).min > 0;
     }
     free(jobs);
     free(lines);
-    return result;
+    return good;
 }
 
-double bench_best_peak(bool bf16, int threads)
+bench_rate bench_best_peak(bool bf16, int threads)
 {
     enum { BURSTS = 5 };
     const double burst = 0.03;
-    double best = 0;
+    bench_rate best = {0};
     for (int kind = 0; kind < BENCH_PEAKS; kind++) {
         if (!bench_peak_supported(kind) || (kind == BENCH_BF16_512 && !bf16))
             continue;
         for (int i = 0; i < BURSTS; i++) {
-            double now = bench_peak_run(kind, threads, burst);
-            best = now > best ? now : best;
+            bench_rate now = bench_peak_run(kind, threads, burst);
+            best.clock = now.clock > best.clock ? now.clock : best.clock;
+            best.processor = now.processor > best.processor ? now.processor : best.processor;
         }
     }
     return best;

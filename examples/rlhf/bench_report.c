@@ -123,6 +123,13 @@ static double decode_bandwidth(const bench *bench)
     return step > 0 ? bench->decode_bytes / step : 0;
 }
 
+/* The share of the peak by processor time: operations per second of processor time, against those of the peak. Threads
+ * that wait for nothing but the clock do not count, nor do neighbours on the machine. */
+static double processor_share(const bench *bench)
+{
+    return bench->flops * bench->threads / bench_summary(&bench->processor).min / bench->peak.processor;
+}
+
 static void report_json(const bench *bench)
 {
     double median = bench_summary(&bench->wall).median;
@@ -147,9 +154,10 @@ static void report_json(const bench *bench)
         json_member("rss_before_model_mb", bench->megabytes_before);
     }
     json_member("peak_rss_mb", bench->megabytes);
-    if (bench->peak > 0 && bench->flops > 0) {
-        json_member("peak_gflops", bench->peak * 1e-9);
-        json_member("peak_share", bench->flops / median / bench->peak);
+    if (bench->peak.clock > 0 && bench->flops > 0) {
+        json_member("peak_gflops", bench->peak.clock * 1e-9);
+        json_member("peak_share", bench->flops / median / bench->peak.clock);
+        json_member("cpu_peak_share", processor_share(bench));
     }
     if (bench->decode_steps > 0) {
         json_member("prefill_s", bench->prefill_seconds);
@@ -186,11 +194,15 @@ static void report_table(const bench *bench)
             printf("  %s %lld", sizes[i].name, (long long)sizes[i].value);
     printf("\n  %-18s %12.5f   min %.5f, max %.5f, %d samples\n", "seconds", wall.median, wall.min, wall.max, wall.count);
     if (bench->flops > 0) {
-        printf("  %-18s %12.5f   of all threads\n", "processor seconds", bench_summary(&bench->processor).median);
+        printf("  %-18s %12.5f   of all threads", "processor seconds", bench_summary(&bench->processor).median);
+        if (bench->peak.processor > 0)
+            printf(": %5.1f %% of their peak", 100 * processor_share(bench));
+        printf("\n");
         printf("  %-18s %12.1f\n", "tokens/s", bench->tokens / wall.median);
         printf("  %-18s %12.1f", "GFLOP/s", bench->flops / wall.median * 1e-9);
-        if (bench->peak > 0)
-            printf("   %5.1f %% of the peak, %.1f", 100 * bench->flops / wall.median / bench->peak, bench->peak * 1e-9);
+        if (bench->peak.clock > 0)
+            printf("   %5.1f %% of the peak, %.1f", 100 * bench->flops / wall.median / bench->peak.clock,
+                   bench->peak.clock * 1e-9);
         printf("\n");
     }
     if (bench->decode_steps > 0) {

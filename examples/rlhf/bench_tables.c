@@ -4,6 +4,7 @@
 #include <rlhf/experimental/measure.h>
 
 #include <string.h>
+#include <unistd.h>
 
 static void peak_line(const bench *bench, const char *what, int threads, const char *unit, const bench_samples *samples)
 {
@@ -23,6 +24,12 @@ static void peak_line(const bench *bench, const char *what, int threads, const c
     fflush(stdout);
 }
 
+static size_t free_memory(void)
+{
+    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : 0;
+}
+
 int bench_peaks(bench *bench)
 {
     const double spent = 0.1;
@@ -40,19 +47,23 @@ int bench_peaks(bench *bench)
     for (int kind = 0; kind < BENCH_PEAKS; kind++) {
         for (int threads = 1; bench_peak_supported(kind) && threads <= bench->threads; threads++) {
             for (samples.count = 0; samples.count < bench->repeat; samples.count++)
-                samples.value[samples.count] = bench_peak_run(kind, threads, spent) * 1e-9;
+                samples.value[samples.count] = bench_peak_run(kind, threads, spent).clock * 1e-9;
             peak_line(bench, bench_peak_name(kind), threads, "GFLOP/s", &samples);
         }
     }
     for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++) {
         for (int threads = 1; threads <= bench->threads; threads++) {
             size_t bytes = (reads[i].megabytes << 20) * (reads[i].per_thread ? (size_t)threads : 1);
-            for (samples.count = 0; samples.count < bench->repeat; samples.count++)
-                samples.value[samples.count] = bench_read_run(bytes, threads, spent) * 1e-9;
-            if (bench_summary(&samples).min <= 0) {
+            if (bytes > free_memory() / 2) {
+                fprintf(stderr, "rlhf: bench peaks: %s is left out: too little memory is free\n", reads[i].name);
+                continue;
+            }
+            if (!bench_read_run(bytes, threads, spent, bench->repeat, &samples)) {
                 fprintf(stderr, "rlhf: bench peaks: no memory for %s\n", reads[i].name);
                 return EXIT_FAILED;
             }
+            for (int r = 0; r < samples.count; r++)
+                samples.value[r] *= 1e-9;
             peak_line(bench, reads[i].name, threads, "GB/s", &samples);
         }
     }
@@ -65,7 +76,7 @@ static int product_line(bench *bench, const char *label, int32_t kind, int64_t m
 {
     static const char *const kinds[] = {"forward", "input_gradient", "weight_gradient", "decoding"};
     const double enough = 0.2;
-    double flops = 2.0 * (double)m * (double)n * (double)k, wanted = enough * bench->peak / flops;
+    double flops = 2.0 * (double)m * (double)n * (double)k, wanted = enough * bench->peak.clock / flops;
     bench_samples samples;
     samples.count = wanted > 200 ? 200 : (int)wanted;
     if (samples.count < bench->repeat)
@@ -98,14 +109,14 @@ static int product_line(bench *bench, const char *label, int32_t kind, int64_t m
         printf("}, \"weights_gb_s\": ");
         json_number(stdout, 4e-9 * (double)n * (double)k / seconds.median);
         printf(", \"peak_gflops\": ");
-        json_number(stdout, bench->peak * 1e-9);
+        json_number(stdout, bench->peak.clock * 1e-9);
         printf(", \"peak_share\": ");
-        json_number(stdout, speed.median * 1e9 / bench->peak);
+        json_number(stdout, speed.median * 1e9 / bench->peak.clock);
         printf("}\n");
     } else {
         printf("%-12s %-15s %6lld x %6lld x %6lld %11.1f us %9.1f GFLOP/s %6.1f %%  weights %6.1f GB/s\n", label,
                kinds[kind], (long long)m, (long long)n, (long long)k, seconds.median * 1e6, speed.median,
-               100 * speed.median * 1e9 / bench->peak, 4e-9 * (double)n * (double)k / seconds.median);
+               100 * speed.median * 1e9 / bench->peak.clock, 4e-9 * (double)n * (double)k / seconds.median);
     }
     fflush(stdout);
     return EXIT_DONE;
@@ -165,12 +176,12 @@ int bench_gemm(bench *bench)
 {
     int result;
     bench->peak = bench_best_peak(bench->model_options.compute_format == RLHF_BFLOAT16, bench->threads);
-    if (bench->peak <= 0) {
+    if (bench->peak.clock <= 0) {
         fputs("rlhf: bench gemm: the machine's peak cannot be measured: no threads\n", stderr);
         return EXIT_FAILED;
     }
     if (!bench->program->json)
-        printf("peak %.1f GFLOP/s; m x n x k\n", bench->peak * 1e-9);
+        printf("peak %.1f GFLOP/s; m x n x k\n", bench->peak.clock * 1e-9);
     if (bench->m == 0)
         return shape_lines(bench);
     result = product_line(bench, "given", RLHF_PRODUCT_FORWARD, bench->m, bench->n, bench->k);
