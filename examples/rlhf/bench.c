@@ -12,9 +12,11 @@ static const struct task {
     bool report; /* one result, told by bench_report; the others print their own tables */
     bool peaks;  /* whose share of the machine's peak means something */
 } tasks[] = {
-    {"peaks", bench_peaks, false, false},     {"gemm", bench_gemm, false, false}, {"train", bench_train, true, true},
-    {"score", bench_score, true, true},       {"decode", bench_decode, true, true}, {"reward", bench_reward, true, true},
-    {"reinforce", bench_reinforce, true, true}, {"ppo", bench_ppo, true, true},   {"startup", bench_startup, true, false},
+    {"peaks", bench_peaks, false, false},       {"gemm", bench_gemm, false, false},
+    {"train", bench_train, true, true},         {"score", bench_score, true, true},
+    {"decode", bench_decode, true, true},       {"reward", bench_reward, true, true},
+    {"reinforce", bench_reinforce, true, true}, {"ppo", bench_ppo, true, true},
+    {"startup", bench_startup, true, false},
 };
 
 static const struct absent {
@@ -77,8 +79,8 @@ static void read_sizes(bench *bench, arguments *arguments)
         bench->new_tokens = arguments_integer(arguments, "new", samples || few ? 64 : 128, 2, LARGEST);
     }
     if (samples) {
-        bench->micro = arguments_integer(arguments, "micro", is(bench, "ppo") && bench->batch % 8 == 0 ? 8 : bench->batch,
-                                         1, LARGEST);
+        bench->micro = arguments_integer(arguments, "micro",
+                                         is(bench, "ppo") && bench->batch % 8 == 0 ? 8 : bench->batch, 1, LARGEST);
         if (is(bench, "ppo"))
             bench->epochs = arguments_integer(arguments, "epochs", 4, 1, LARGEST);
         else
@@ -111,8 +113,7 @@ static void measure_machine(bench *bench)
     const double spent = 0.1;
     bench_samples samples;
     bench->peak = bench_best_peak(bench->model_options.compute_format == RLHF_BFLOAT16, bench->threads);
-    if (bench->decode_bytes > 0 &&
-        bench_read_run((size_t)bench->decode_bytes, bench->threads, spent, TIMES, &samples))
+    if (bench->decode_bytes > 0 && bench_read_run((size_t)bench->decode_bytes, bench->threads, spent, TIMES, &samples))
         bench->bandwidth = bench_summary(&samples).max;
 }
 

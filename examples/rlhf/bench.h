@@ -6,7 +6,7 @@
 
 #include "program.h"
 
-enum { BENCH_MOST_SAMPLES = 1000, BENCH_MOST_PHASES = 8, BENCH_MOST_THREADS = 1024 };
+enum { BENCH_MOST_SAMPLES = 1000, BENCH_MOST_PHASES = 8 };
 
 /* ---- bench_report.c: samples, and how results are told */
 
@@ -48,7 +48,6 @@ typedef struct bench_sizes {
     double layer_weights;   /* elements of all matrices inside layers */
     double head_weights;    /* vocabulary x width */
     double layers, attention_width; /* heads x head_dim */
-    double elements;        /* of all parameters */
 } bench_sizes;
 
 /* ---- bench.c */

@@ -64,7 +64,6 @@ static rlhf_status measure_sizes(bench *bench)
         rlhf_status status = rlhf_policy_parameter(bench->policy, i, &view);
         if (status != RLHF_OK)
             return status;
-        sizes->elements += (double)view.elements;
         if (view.rank != 2)
             continue;
         if (strstr(view.name, "layers.") != NULL || strstr(view.name, ".h.") != NULL)
@@ -162,15 +161,17 @@ rlhf_status bench_make_tokenizer(bench *bench, rlhf_tokenizer **out)
     rlhf_status status = RLHF_E_NOMEM;
     text_add(&json, "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [");
     for (int i = 0; i < SPECIAL; i++)
-        text_add(&json, "%s{\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, "
-                        "\"rstrip\": false, \"normalized\": false, \"special\": true}", i > 0 ? ", " : "", i,
-                 special[i]);
-    text_add(&json, "], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
-                    "\"trim_offsets\": true, \"use_regex\": false}, \"post_processor\": null, \"decoder\": "
-                    "{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true}, "
-                    "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
-                    "\"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": false, "
-                    "\"byte_fallback\": false, \"merges\": [], \"vocab\": {");
+        text_add(&json,
+                 "%s{\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, "
+                 "\"rstrip\": false, \"normalized\": false, \"special\": true}",
+                 i > 0 ? ", " : "", i, special[i]);
+    text_add(&json,
+             "], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
+             "\"trim_offsets\": true, \"use_regex\": false}, \"post_processor\": null, \"decoder\": "
+             "{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true}, "
+             "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
+             "\"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": false, "
+             "\"byte_fallback\": false, \"merges\": [], \"vocab\": {");
     for (int i = 0; i < SPECIAL; i++)
         text_add(&json, "%s\"%s\": %d", i > 0 ? ", " : "", special[i], i);
     for (int byte = 0; byte < BYTES; byte++) {

@@ -12,8 +12,7 @@ typedef float vector8 __attribute__((vector_size(32)));
 typedef float vector16 __attribute__((vector_size(64)));
 
 /* Twelve independent chains hide the latency of every machine so far. */
-#define TWELVE(one)                                                                                                    \
-    one(0) one(1) one(2) one(3) one(4) one(5) one(6) one(7) one(8) one(9) one(10) one(11)
+#define TWELVE(one) one(0) one(1) one(2) one(3) one(4) one(5) one(6) one(7) one(8) one(9) one(10) one(11)
 #define IN_AND_OUT(class)                                                                                              \
     "+" class(s[0]), "+" class(s[1]), "+" class(s[2]), "+" class(s[3]), "+" class(s[4]), "+" class(s[5]),              \
         "+" class(s[6]), "+" class(s[7]), "+" class(s[8]), "+" class(s[9]), "+" class(s[10]), "+" class(s[11])
@@ -218,8 +217,8 @@ static double run_jobs(job *jobs, int threads, double *processor)
     return gate.state == OPEN ? clock_seconds() - start : -1.0;
 }
 
-/* Rounds per second of each thread, by the clock and by processor time, from a run of about the given length; 0 if there
- * were no threads. */
+/* Rounds per second of each thread, by the clock and by processor time, from a run of about the given length; 0 if
+ * there were no threads. */
 static bench_rate rate(job *jobs, int threads, double seconds)
 {
     int64_t rounds = 1;

@@ -44,11 +44,10 @@ double bench_peak_megabytes(int who)
 
 rlhf_status bench_time(bench *bench, rlhf_status (*step)(void *work), void *work)
 {
-    enum { ONE = 1 };
     const double shortest = 0.15;
     double once = shortest;
     rlhf_status status = RLHF_OK;
-    int together = ONE, calls = 0;
+    int together = 1, calls = 0;
     for (int i = 0; status == RLHF_OK && i < bench->warmup; i++) {
         double start = clock_seconds();
         status = step(work);
@@ -186,13 +185,14 @@ static void report_table(const bench *bench)
     const struct {
         const char *name;
         int64_t value;
-    } sizes[] = {{"batch", bench->batch},     {"seq", bench->seq},       {"prompt", bench->prompt},
-                 {"new", bench->new_tokens},  {"samples", bench->samples}, {"epochs", bench->epochs},
+    } sizes[] = {{"batch", bench->batch},    {"seq", bench->seq},         {"prompt", bench->prompt},
+                 {"new", bench->new_tokens}, {"samples", bench->samples}, {"epochs", bench->epochs},
                  {"micro", bench->micro}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value > 0)
             printf("  %s %lld", sizes[i].name, (long long)sizes[i].value);
-    printf("\n  %-18s %12.5f   min %.5f, max %.5f, %d samples\n", "seconds", wall.median, wall.min, wall.max, wall.count);
+    printf("\n  %-18s %12.5f   min %.5f, max %.5f, %d samples\n", "seconds", wall.median, wall.min, wall.max,
+           wall.count);
     if (bench->flops > 0) {
         printf("  %-18s %12.5f   of all threads", "processor seconds", bench_summary(&bench->processor).median);
         if (bench->peak.processor > 0)

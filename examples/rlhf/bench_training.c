@@ -1,4 +1,4 @@
-/* Whole steps of a trainer: a reward model on pairs, policy gradients, PPO; and how soon a process has done its first. */
+/* Whole steps of a trainer: a reward model on pairs, policy gradients, PPO; and how soon a process has done one. */
 #include "bench.h"
 
 #include <fcntl.h>
@@ -45,8 +45,8 @@ static rlhf_status make_recipe(work *self, const char *method)
     status = set(self, status, "logging_steps", "1");
     status = set(self, status, "save_steps", "0");
     status = set_integer(self, status, "per_device_train_batch_size", bench->micro > 0 ? bench->micro : bench->batch);
-    status = set_integer(self, status, "gradient_accumulation_steps",
-                         bench->micro > 0 ? bench->batch / bench->micro : 1);
+    status =
+        set_integer(self, status, "gradient_accumulation_steps", bench->micro > 0 ? bench->batch / bench->micro : 1);
     return set_integer(self, status, "seed", (int64_t)(bench->seed & INT32_MAX));
 }
 
@@ -140,7 +140,7 @@ int bench_reward(bench *bench)
     return finish(&self, status);
 }
 
-/* ---- reinforce: what GRPO and RLOO do, too: n samples of a prompt against each other, KL to the reference --------- */
+/* ---- reinforce: what GRPO and RLOO do, too: samples of a prompt against each other, KL to the reference ---------- */
 
 /* Any number that differs between completions: equal scores would leave nothing to train on. */
 static rlhf_status hash_score(void *user_data, const rlhf_score_input *in, double *score)

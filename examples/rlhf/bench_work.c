@@ -163,10 +163,10 @@ int bench_decode(bench *bench)
 {
     enum { TIMES = 3 };
     work self = {.bench = bench};
-    double bytes = bench->model_options.weight_format == RLHF_BFLOAT16 ||
-                           bench->model_options.compute_format == RLHF_BFLOAT16
-                       ? 2.0
-                       : 4.0;
+    double bytes =
+        bench->model_options.weight_format == RLHF_BFLOAT16 || bench->model_options.compute_format == RLHF_BFLOAT16
+            ? 2.0
+            : 4.0;
     rlhf_status status = bench_make_policy(bench);
     if (status == RLHF_OK)
         status = bench_make_batch(bench, bench->batch, bench->prompt, (int32_t)bench->prompt, &self.batch);

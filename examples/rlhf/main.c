@@ -79,8 +79,8 @@ static const command commands[] = {
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-static const char *const flags[] = {"help", "quiet", "json", "resume", "overwrite", "keys", "blis", "profile", "recompute", "no-peaks",
-                                    NULL};
+static const char *const flags[] = {"help", "quiet",   "json",      "resume",   "overwrite", "keys",
+                                    "blis", "profile", "recompute", "no-peaks", NULL};
 
 /* The one thing that a signal handler may touch. */
 static rlhf_context *interrupted;

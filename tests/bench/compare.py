@@ -28,7 +28,8 @@ def torch(arguments, compiled=False):
 
 
 def trl(arguments, **options):
-    return [Peer("TRL", arguments, fixed=True, **options), Peer("TRL, keeps memory", arguments, KEEP, fixed=True, **options)]
+    return [Peer("TRL", arguments, fixed=True, **options),
+            Peer("TRL, keeps memory", arguments, KEEP, fixed=True, **options)]
 
 
 def generation(shape, batch, prompt, new, kind="F32"):

@@ -4,7 +4,7 @@
 #   RLHF_PEERS=venv/bin/python RLHF_PEERS_PPO=ppo-venv/bin/python tests/bench/compare.sh SCRIPTS [OPTIONS]
 #
 # SCRIPTS is the directory of train_step.py, score.py, trl_grpo.py and the others; their README says what the
-# environments need. Options (compare.py --help): --rlhf PROGRAM, --only REGEX, --repeat N, --cpu, --gguf DIR, --out FILE.
+# environments need. Options (compare.py --help has all): --rlhf PROGRAM, --only REGEX, --repeat N, --cpu, --gguf DIR.
 set -eu
 
 here=$(dirname "$0")
