@@ -135,9 +135,8 @@ def train(method, out, *more):
 
 def test_help():
     assert "quickstart" in succeeds("--help").stdout
-    for (
-        command
-    ) in "pretrain sft reward best-of-n raft reinforce pairwise ppo run generate score eval inspect check bench".split():
+    commands = "pretrain sft reward best-of-n raft reinforce pairwise ppo run generate score eval inspect check bench"
+    for command in commands.split():
         assert command in succeeds("--help").stdout, command
         assert "usage" in succeeds(command, "--help").stdout or command in succeeds(command, "--help").stdout
     for method in METHODS:
