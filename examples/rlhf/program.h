@@ -94,6 +94,7 @@ int command_score(program *program, arguments *arguments);
 int command_evaluate(program *program, arguments *arguments);
 int command_inspect(program *program, arguments *arguments);
 int command_check(program *program, arguments *arguments);
+int command_bench(program *program, arguments *arguments);
 int command_quickstart(program *program, arguments *arguments);
 
 /* One training run with progress and metrics on the terminal; used by train, run and quickstart. */
