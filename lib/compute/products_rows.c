@@ -2,24 +2,25 @@
 #include "compute/state.h"
 
 enum {
-    TASK_BYTES = 256 << 10, /* of the right-hand matrix, about: long enough to stream */
-    INLINE_BYTES = 256 << 10,
-    PANEL_FLOATS = RLHFI_CHUNK * RLHFI_PANEL
+    INLINE_BYTES = 256 << 10, /* of the right-hand matrix: less is not worth waking a thread for, */
+    INLINE_WORK = 1 << 20,    /* unless there are so many floating-point operations */
+    TASK_BYTES = 256 << 10,   /* of a task, about: long enough to stream, short enough to share */
+    TASK_WORK = 1 << 21
 };
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct pass {
     const rlhfi_kernels *kernels;
     rlhfi_block whole;
-    int64_t columns; /* of a task, whole panels */
+    int64_t columns; /* of a task */
     rlhfi_buffer *scratch;
 };
 
-static void run_task(void *argument, int64_t index, int32_t worker)
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static void run_columns(void *argument, int64_t index, int32_t worker)
 {
     const struct pass *pass = argument;
-    int64_t end = smaller(pass->whole.n, (index + 1) * pass->columns);
+    const int64_t end = smaller(pass->whole.n, (index + 1) * pass->columns);
 
     for (int64_t j = index * pass->columns; j < end; j += RLHFI_PANEL) {
         rlhfi_block work = pass->whole;
@@ -28,21 +29,22 @@ static void run_task(void *argument, int64_t index, int32_t worker)
         work.c += j;
         if (work.bias != NULL)
             work.bias += j;
-        pass->kernels->product_direct(&work, pass->scratch[worker].data, work.b + RLHFI_PANEL * work.ldb);
+        pass->kernels->product_direct(&work, pass->scratch[worker].data);
     }
 }
 
 rlhf_status rlhfi_product_few_rows(rlhf_context *context, const rlhfi_block *work)
 {
     struct pass pass = {rlhfi_kernels_of(context), *work, 0, rlhfi_compute_of(context)->worker};
-    int64_t panel_bytes = RLHFI_PANEL * 4 * work->k, panels = TASK_BYTES / panel_bytes;
+    const double bytes = 4.0 * RLHFI_PANEL * (double)work->k, operations = bytes / 2.0 * (double)work->m; /* a panel's */
+    const double panels = bytes / TASK_BYTES > operations / TASK_WORK ? TASK_BYTES / bytes : TASK_WORK / operations;
+    const int64_t all = (work->n + RLHFI_PANEL - 1) / RLHFI_PANEL;
 
-    RLHFI_TRY(rlhfi_scratch_reserve(context, PANEL_FLOATS));
-    pass.columns = RLHFI_PANEL * (panels < 1 ? 1 : panels);
-    if (4 * work->n * work->k < INLINE_BYTES)
-        for (int64_t i = 0; i * pass.columns < work->n; i++)
-            run_task(&pass, i, 0);
+    RLHFI_TRY(rlhfi_scratch_reserve(context, RLHFI_CHUNK * RLHFI_PANEL));
+    if (bytes * (double)all < INLINE_BYTES && operations * (double)all < INLINE_WORK)
+        pass.columns = work->n;
     else
-        rlhfi_parallel(context, (work->n + pass.columns - 1) / pass.columns, run_task, &pass);
+        pass.columns = RLHFI_PANEL * (panels < 1.0 ? 1 : panels > (double)all ? all : (int64_t)panels);
+    rlhfi_parallel(context, (work->n + pass.columns - 1) / pass.columns, run_columns, &pass);
     return RLHF_OK;
 }
