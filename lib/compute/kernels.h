@@ -57,6 +57,9 @@ typedef struct rlhfi_kernels {
     const char *name;
 
     void (*product)(const rlhfi_block *work);
+    /* The same for B as it stands, [n,k] with rows ldb apart, n <= 32, a_step 1. panel: scratch of 256 * 32
+     * floats. The rows behind are fetched meanwhile, whether there are any or not. */
+    void (*product_direct)(const rlhfi_block *work, float *panel);
     /* One panel of n <= 32 columns from B stored [n,k] (transposed) or [k,n]; missing columns are left undefined. */
     void (*pack)(int transposed, int64_t k, int64_t n, const float *source, int64_t ld, float *panel);
     /* rows of n floats, ld apart, one behind the other into to */

@@ -10,4 +10,9 @@ enum { TILE_ROWS = 6, TILE_VECTORS = 1, TILE_WIDE_1 = 4, TILE_WIDE_2 = 2, TILE_W
     static tile_function *const *const tile_broad = tile_narrow;                                                       \
     static tile_function *const tile_wide[] = {NULL, tile_1x4, tile_2x2, tile_3x2};
 
+enum { DIRECT_ROWS = 3 };
+#define DIRECT_TABLE                                                                                                   \
+    DIRECT_SHAPE(1) DIRECT_SHAPE(2) DIRECT_SHAPE(3)                                                                    \
+    static direct_function *const direct[] = {NULL, direct_1, direct_2, direct_3};
+
 #include "compute/kernels_template.h"

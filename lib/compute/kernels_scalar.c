@@ -8,4 +8,9 @@ enum { TILE_ROWS = 4, TILE_VECTORS = 1, TILE_WIDE_1 = 1, TILE_WIDE_2 = 1, TILE_W
     static tile_function *const tile_narrow[] = {NULL, tile_1x1, tile_2x1, tile_3x1, tile_4x1};                        \
     static tile_function *const *const tile_broad = tile_narrow, *const *const tile_wide = tile_narrow;
 
+enum { DIRECT_ROWS = 2 };
+#define DIRECT_TABLE                                                                                                   \
+    DIRECT_SHAPE(1) DIRECT_SHAPE(2)                                                                                    \
+    static direct_function *const direct[] = {NULL, direct_1, direct_2};
+
 #include "compute/kernels_template.h"

@@ -2,6 +2,7 @@
  * KERNELS_NAME. */
 #include "compute/math_template.h"
 #include "compute/tiles_template.h"
+#include "compute/direct_template.h"
 #include "compute/rows_template.h"
 
 #define TEXT_OF(name) #name
@@ -12,6 +13,7 @@
 const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .name = TEXT(KERNELS_NAME),
     .product = k_product,
+    .product_direct = k_product_direct,
     .pack = k_pack,
     .copy_rows = k_copy_rows,
     .add = k_add,

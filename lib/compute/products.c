@@ -16,7 +16,8 @@ enum {
     SLAB = 512,             /* k of a column-major left-hand block that is copied at a time; a multiple of the chunk */
     SLAB_STRIDE = 768,      /* distance of its k from which copying pays: pages and cache sets run out */
     DIRECT_ROWS = 16,       /* up to so many rows a row-major right-hand matrix is read where it is */
-    PANELS_PER_PACK = 4
+    PANELS_PER_PACK = 4,
+    FEW_ROWS = 64           /* up to so many rows a column-major right-hand matrix is read where it is */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -236,6 +237,11 @@ rlhf_status rlhfi_product(rlhf_context *context, int transpose_a, int transpose_
     if (k <= 0) {
         empty_product(&work);
         return RLHF_OK;
+    }
+    if (transpose_b && !transpose_a && m <= FEW_ROWS) {
+        work.b = b;
+        work.ldb = ldb;
+        return rlhfi_product_few_rows(context, &work);
     }
     if (rlhfi_blis_suits(context, m, n, k))
         return large_product(context, &work, transpose_b, b, ldb);

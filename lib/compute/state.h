@@ -44,6 +44,8 @@ int64_t rlhfi_rows_per_piece(int64_t width, int64_t elements);
 
 /* Cuts the product into tiles and runs them on the pool. B must be readable as rlhfi_block says. */
 void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work);
+/* products_rows.c: work->b is stored [n,k], rows ldb apart; a_step 1; meant for m <= 64. */
+rlhf_status rlhfi_product_few_rows(rlhf_context *context, const rlhfi_block *work);
 /* All panels of B stored [n,k] (transposed) or [k,n] into panel [ceil(n/32)][k][32]. */
 void rlhfi_pack_panels(rlhf_context *context, int transposed, int64_t k, int64_t n, const float *source, int64_t ld,
                        float *panel);

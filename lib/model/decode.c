@@ -1,5 +1,5 @@
-/* Decoding with a cache of keys and values. The rows pass the same kernels as in training; only the weights come from
- * panels, which stream once from memory and give the same bits. */
+/* Decoding with a cache of keys and values. The rows pass the same kernels as in training; a small model's weights come
+ * from panels, which stay in the processor's caches and give the same bits. */
 #include "model/internal.h"
 
 /* Rows of a group: of a small model's step, so that all threads have some, and of a large one's prompts, to bound
@@ -135,6 +135,7 @@ struct run {
     const rlhfi_model *model;
     rlhfi_cache *cache;
     const rlhfi_groups *groups;
+    bool packed, packed_head;    /* weights as panels, of the layers and of the head */
     const int64_t *slot;         /* [count] */
     const int32_t *tokens, *position;
     struct scratch *scratch;     /* [workers] */
@@ -213,7 +214,7 @@ static rlhf_status group_logits(rlhf_context *context, const struct run *run, co
     rlhfi_gather(context, group->sequences, width, scratch->tape.input, scratch->id, 0, scratch->last);
     rlhfi_norm_forward(context, model, model->table->final_weight, model->table->final_bias, group->sequences,
                        scratch->last, scratch->normed, NULL, NULL);
-    if (group->sequences <= PANEL_ROWS)
+    if (run->packed_head && group->sequences <= PANEL_ROWS)
         return rlhfi_product_panels(context, group->sequences, scratch->normed, width, model->decode->head, NULL,
                                     logits, vocabulary);
     return rlhfi_product(context, RLHFI_NO, RLHFI_YES, group->sequences, vocabulary, width, scratch->normed, width,
@@ -232,7 +233,8 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
 
     rlhfi_embed(context, model, group->rows, run->tokens + group->row, position, tape->input);
     for (int64_t layer = 0; layer < a->layers; layer++) {
-        const rlhfi_layer_panels *panels = group->rows <= PANEL_ROWS ? &model->decode->layer[layer] : &rlhfi_no_panels;
+        const rlhfi_layer_panels *panels =
+            run->packed && group->rows <= PANEL_ROWS ? &model->decode->layer[layer] : &rlhfi_no_panels;
         rlhfi_attention attention;
         RLHFI_TRY(rlhfi_block_begin(context, model, layer, panels, group->rows, position, tape, scratch->normed));
         attention = cached_attention(run, group, layer, scratch);
@@ -274,10 +276,14 @@ static rlhf_status decode(rlhfi_model *model, rlhfi_cache *cache, int64_t count,
     int64_t rows = offset[count] - offset[0], longest = 0, workers;
     rlhfi_groups groups;
     int32_t *position;
+    /* A large model's weights are not kept twice: products of few rows read them as they stand, [out,in], as fast as
+     * memory gives them. GPT-2's [in,out] they cannot read so fast. */
+    const bool small = rlhfi_model_is_small(model), packed = small || !model->architecture.transposed_weights;
     struct run run;
 
     RLHFI_TRY(take_slots(model, cache, count, slot, offset, tokens));
-    RLHFI_TRY(rlhfi_panels_need(model, true, false));
+    if (packed)
+        RLHFI_TRY(rlhfi_panels_need(model, small, false));
     *logits = rlhfi_scratch(model, count * model->architecture.vocabulary, sizeof(float));
     position = rlhfi_scratch(model, rows, sizeof *position);
     if (*logits == NULL || position == NULL)
@@ -290,11 +296,12 @@ static rlhf_status decode(rlhfi_model *model, rlhfi_cache *cache, int64_t count,
             longest = length + fresh;
     }
     RLHFI_TRY(rlhfi_model_need_positions(model, longest));
-    RLHFI_TRY(rlhfi_groups_make(model, &batch, rlhfi_model_is_small(model) ? SMALL_GROUP : LARGE_GROUP, &groups));
+    RLHFI_TRY(rlhfi_groups_make(model, &batch, small ? SMALL_GROUP : LARGE_GROUP, &groups));
     if (groups.parallel)
         RLHFI_TRY(rlhfi_lanes_need(model));
     workers = rlhfi_groups_workers(model, groups.parallel);
-    run = (struct run){.model = model, .cache = cache, .groups = &groups, .slot = slot, .tokens = tokens + offset[0],
+    run = (struct run){.model = model, .cache = cache, .groups = &groups, .packed = packed,
+                        .packed_head = small, .slot = slot, .tokens = tokens + offset[0],
                        .position = position, .scratch = rlhfi_scratch(model, workers, sizeof *run.scratch),
                        .logits = *logits};
     if (run.scratch == NULL)
