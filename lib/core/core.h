@@ -208,6 +208,7 @@ typedef struct rlhfi_sha256 {
     uint32_t state[8];
     uint64_t bytes;
     uint8_t block[64];
+    bool instructions; /* the processor has some for it; may be cleared behind init */
 } rlhfi_sha256;
 void rlhfi_sha256_init(rlhfi_sha256 *hash);
 void rlhfi_sha256_add(rlhfi_sha256 *hash, const void *bytes, size_t count);

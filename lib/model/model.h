@@ -63,7 +63,7 @@ typedef struct rlhfi_model {
     rlhfi_hf_config config;
     rlhf_model_options options;
     enum rlhfi_head_kind head;
-    bool value_head;                  /* a scalar head beside a tokens head; never in the model's own checkpoints */
+    bool value_head;                  /* a scalar head behind a tokens head; not in the model's own checkpoints */
     rlhfi_parameter *parameters;      /* in the order of the flat buffer */
     int64_t parameter_count;
     rlhfi_weights *weights;
@@ -154,8 +154,8 @@ rlhf_status rlhfi_model_train(rlhfi_model *model, const rlhf_batch_view *batch, 
                               bool want_entropy, bool want_mean_log_prob, bool want_best, rlhfi_train_loss loss,
                               void *user_data);
 
-/* Scalar heads and value heads. per_token: a value per response token (read at the token before it), else one score per row (last
- * token). Raw head output; roles apply gain and bias. */
+/* Scalar heads and value heads. per_token: a value per response token (read at the token before it), else one score per
+ * row (last token). Raw head output; roles apply gain and bias. */
 rlhf_status rlhfi_model_scalars(rlhfi_model *model, const rlhf_batch_view *batch, bool per_token, float *out);
 typedef rlhf_status (*rlhfi_scalar_loss)(void *user_data, int64_t count, const float *scalar, float *d_scalar);
 rlhf_status rlhfi_model_train_scalars(rlhfi_model *model, const rlhf_batch_view *batch, bool per_token,

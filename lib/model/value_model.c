@@ -173,7 +173,7 @@ rlhf_status rlhf_value_model_hash(const rlhf_value_model *model, char hex[65])
     return status;
 }
 
-/* ---- both heads of one trunk in one pass -------------------------------------------------------------------------- */
+/* ---- both heads of one trunk in one pass ------------------------------------------------------------------------ */
 
 static rlhf_status need_policy_trunk(const rlhf_value_model *model)
 {

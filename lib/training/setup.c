@@ -436,7 +436,10 @@ rlhf_status rlhfi_setup_inputs(rlhfi_trainer *trainer)
         RLHFI_TRY(rlhf_policy_hash(trainer->policy, inputs->model));
     if (trainer->reward_model != NULL)
         RLHFI_TRY(rlhf_reward_model_hash(trainer->reward_model, inputs->reward_model));
-    if (trainer->value_model != NULL && !rlhfi_shares_trunk(trainer)) /* else the model's hash says it */
+    if (trainer->value_model != NULL && trainer->reward_model != NULL &&
+        trainer->value_model->model->weights == trainer->reward_model->model->weights)
+        memcpy(inputs->value_model, inputs->reward_model, sizeof inputs->value_model);
+    else if (trainer->value_model != NULL && !rlhfi_shares_trunk(trainer)) /* else the model's hash says it */
         RLHFI_TRY(rlhf_value_model_hash(trainer->value_model, inputs->value_model));
     if (trainer->reference != NULL && trainer->reference->model->weights == trainer->policy->model->weights)
         memcpy(inputs->reference, inputs->model, sizeof inputs->reference);

@@ -32,7 +32,7 @@ static void make_shared(struct parts *parts, rlhf_context *with)
     set(with, parts->recipe, "share_value_trunk", "true");
 }
 
-/* A value loss of weight 0 leaves the values at 0 in both runs, so all else must be equal: every logged number and every
+/* A value loss of weight 0 leaves the values at 0 in both runs, so all else must be equal: every logged number, every
  * weight. */
 static void test_without_value_loss_it_is_the_separate_run(void **state)
 {
