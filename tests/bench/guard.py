@@ -15,6 +15,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLOWER = 0.10
+TIMES = 3  # what is recorded is the best of three; what looks slower is measured so often before it is reported
 WORK = {
     "train tiny": "train --shape tiny",
     "train small": "train --shape small --batch 4",
@@ -65,10 +66,11 @@ def main():
     for name, arguments in WORK.items():
         if not re.search(options.only, name):
             continue
-        before = recorded.get(name)
-        now = share(options.program, arguments, options.repeat)
-        if before is not None and now < before * (1 - SLOWER) and not options.record:
-            now = max(now, share(options.program, arguments, options.repeat))  # once more, before it is said
+        before, now = recorded.get(name), 0
+        for _ in range(TIMES):
+            now = max(now, share(options.program, arguments, options.repeat))
+            if not options.record and before is not None and now >= before * (1 - SLOWER):
+                break
         slow = before is not None and now < before * (1 - SLOWER)
         slower += slow
         print("%-18s %9s %9.3f%s" % (name, "-" if before is None else "%.3f" % before, now, "  SLOWER" if slow else ""),
