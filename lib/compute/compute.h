@@ -100,6 +100,20 @@ typedef struct rlhfi_attention {
  * division by the sum. log_sum_exp [rows, heads] is kept for the backward pass (NULL = not kept). Never T x T. */
 rlhf_status rlhfi_attend(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq, float *out,
                          int64_t ldout, float *log_sum_exp);
+/* The same for keys and values that stand in pages of RLHFI_PAGE tokens (a cache), without a window. At `key` floats
+ * from a page's beginning stand the keys as columns [kv_heads][head_dim][RLHFI_PAGE], at `value` the values as rows
+ * [RLHFI_PAGE][kv_heads*head_dim]; what stands behind the last key does not matter. */
+enum { RLHFI_PAGE = 32 };
+typedef struct rlhfi_attention_pages {
+    int64_t sequences;
+    const int64_t *query_offset, *key_length; /* as above */
+    const float *const *const *page;          /* [sequences][pages] */
+    int64_t key, value;
+    int32_t heads, kv_heads, head_dim;
+    float scale;
+} rlhfi_attention_pages;
+rlhf_status rlhfi_attend_pages(rlhf_context *context, const rlhfi_attention_pages *shape, const float *q, int64_t ldq,
+                               float *out, int64_t ldout);
 /* For whole sequences (query rows = key rows). dq, dk, dv are written (not added); k/v gradients are the sum over the
  * query heads of the group in ascending order, over queries ascending as a chain. key/value/dk/dv are rows of the
  * flattened batch with leading dimension ldkv. */

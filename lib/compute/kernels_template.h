@@ -4,6 +4,7 @@
 #include "compute/tiles_template.h"
 #include "compute/direct_template.h"
 #include "compute/rows_template.h"
+#include "compute/pages_template.h"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -33,6 +34,7 @@ const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .softmax = k_softmax,
     .softmax_columns = k_softmax_columns,
     .spread_columns = k_spread_columns,
+    .attend_pages = k_attend_pages,
     .divide = k_divide,
     .dot = k_dot,
     .softmax_backward = k_softmax_backward,
