@@ -7,7 +7,7 @@ enum {
     MOST_KEYS = 1 << 24
 };
 
-_Static_assert(RLHFI_PAGE == RLHFI_PANEL, "a page is a panel of keys");
+_Static_assert((int)RLHFI_PAGE == (int)RLHFI_PANEL, "a page is a panel of keys");
 
 struct pass {
     const rlhfi_kernels *kernels;

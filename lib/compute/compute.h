@@ -145,6 +145,10 @@ rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, 
 /* The same numbers from logits that are already there (the sampler's few rows): bit for bit those of rlhfi_head. */
 void rlhfi_head_from_logits(rlhf_context *context, int64_t rows, int64_t vocabulary, const float *logits, int64_t ld,
                             const int32_t *target, float inverse_temperature, const rlhfi_head_result *result);
+/* What a token is drawn by: weight = e^((z - top) * inverse_temperature), top the largest logit. In double and without
+ * fused operations, so the same on every machine. From any thread. */
+void rlhfi_sampling_weights(const rlhf_context *context, int64_t n, const float *z, double top,
+                            double inverse_temperature, double *weight);
 /* One row: softmax(z * inverse_temperature) into p; returns the log-sum-exp. */
 float rlhfi_softmax_row(rlhf_context *context, int64_t n, const float *z, float inverse_temperature, float *p);
 

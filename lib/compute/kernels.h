@@ -120,6 +120,7 @@ typedef struct rlhfi_kernels {
     void (*head_slope)(int64_t n, const rlhfi_head_slope *slope, float *z);
     /* p = e^(z*inverse_temperature - maximum) * factor */
     void (*exp_scaled)(int64_t n, const float *z, float inverse_temperature, float maximum, float factor, float *p);
+    void (*sampling_weights)(int64_t n, const float *z, double top, double inverse_temperature, double *weight);
 
     /* The polynomials, for tests and vector callers: y = f(x). */
     void (*exp)(int64_t n, const float *x, float *y);

@@ -15,7 +15,7 @@ enum { DIRECT_ROWS = 3 };
     DIRECT_SHAPE(1) DIRECT_SHAPE(2) DIRECT_SHAPE(3)                                                                    \
     static direct_function *const direct[] = {NULL, direct_1, direct_2, direct_3};
 
-enum { PAGED_ROWS = 2 };
+enum { PAGED_ROWS = 2, DOUBLE_LANES = 4 };
 #define PAGED_TABLE                                                                                                    \
     PAGED_SHAPE(1) PAGED_SHAPE(2)                                                                                      \
     static page_scores_function *const page_scores_of[] = {NULL, page_scores_1, page_scores_2};                        \

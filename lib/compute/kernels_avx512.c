@@ -21,7 +21,7 @@ enum { DIRECT_ROWS = 8 };
     static direct_function *const direct[] = {NULL,     direct_1, direct_2, direct_3, direct_4,                        \
                                               direct_5, direct_6, direct_7, direct_8};
 
-enum { PAGED_ROWS = 4 };
+enum { PAGED_ROWS = 4, DOUBLE_LANES = 8 };
 #define PAGED_TABLE                                                                                                    \
     PAGED_SHAPE(1) PAGED_SHAPE(2) PAGED_SHAPE(3) PAGED_SHAPE(4)                                                        \
     static page_scores_function *const page_scores_of[] =                                                              \

@@ -5,6 +5,7 @@
 #include "compute/direct_template.h"
 #include "compute/rows_template.h"
 #include "compute/pages_template.h"
+#include "compute/sampling_template.h"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -41,6 +42,7 @@ const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .head_part = k_head_part,
     .head_slope = k_head_slope,
     .exp_scaled = k_exp_scaled,
+    .sampling_weights = k_sampling_weights,
     .exp = k_exp,
     .log = k_log,
     .tanh = k_tanh,
