@@ -100,6 +100,20 @@ typedef struct rlhfi_attention {
  * division by the sum. log_sum_exp [rows, heads] is kept for the backward pass (NULL = not kept). Never T x T. */
 rlhf_status rlhfi_attend(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq, float *out,
                          int64_t ldout, float *log_sum_exp);
+/* The same for keys and values that stand in pages of RLHFI_PAGE tokens (a cache), without a window. At `key` floats
+ * from a page's beginning stand the keys as columns [kv_heads][head_dim][RLHFI_PAGE], at `value` the values as rows
+ * [RLHFI_PAGE][kv_heads*head_dim]; what stands behind the last key does not matter. */
+enum { RLHFI_PAGE = 32 };
+typedef struct rlhfi_attention_pages {
+    int64_t sequences;
+    const int64_t *query_offset, *key_length; /* as above */
+    const float *const *const *page;          /* [sequences][pages] */
+    int64_t key, value;
+    int32_t heads, kv_heads, head_dim;
+    float scale;
+} rlhfi_attention_pages;
+rlhf_status rlhfi_attend_pages(rlhf_context *context, const rlhfi_attention_pages *shape, const float *q, int64_t ldq,
+                               float *out, int64_t ldout);
 /* For whole sequences (query rows = key rows). dq, dk, dv are written (not added); k/v gradients are the sum over the
  * query heads of the group in ascending order, over queries ascending as a chain. key/value/dk/dv are rows of the
  * flattened batch with leading dimension ldkv. */
@@ -131,6 +145,10 @@ rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, 
 /* The same numbers from logits that are already there (the sampler's few rows): bit for bit those of rlhfi_head. */
 void rlhfi_head_from_logits(rlhf_context *context, int64_t rows, int64_t vocabulary, const float *logits, int64_t ld,
                             const int32_t *target, float inverse_temperature, const rlhfi_head_result *result);
+/* What a token is drawn by: weight = e^((z - top) * inverse_temperature), top the largest logit. In double and without
+ * fused operations, so the same on every machine. From any thread. */
+void rlhfi_sampling_weights(const rlhf_context *context, int64_t n, const float *z, double top,
+                            double inverse_temperature, double *weight);
 /* One row: softmax(z * inverse_temperature) into p; returns the log-sum-exp. */
 float rlhfi_softmax_row(rlhf_context *context, int64_t n, const float *z, float inverse_temperature, float *p);
 

@@ -205,6 +205,12 @@ void rlhfi_head_from_logits(rlhf_context *context, int64_t rows, int64_t vocabul
     rlhfi_parallel_ranges(context, rows, rlhfi_rows_per_piece(vocabulary, 1 << 14), logits_range, &work);
 }
 
+void rlhfi_sampling_weights(const rlhf_context *context, int64_t n, const float *z, double top,
+                            double inverse_temperature, double *weight)
+{
+    rlhfi_kernels_of(context)->sampling_weights(n, z, top, inverse_temperature, weight);
+}
+
 float rlhfi_softmax_row(rlhf_context *context, int64_t n, const float *z, float inverse_temperature, float *p)
 {
     const rlhfi_kernels *kernels = rlhfi_kernels_of(context);

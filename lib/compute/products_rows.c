@@ -36,7 +36,8 @@ static void run_columns(void *argument, int64_t index, int32_t worker)
 rlhf_status rlhfi_product_few_rows(rlhf_context *context, const rlhfi_block *work)
 {
     struct pass pass = {rlhfi_kernels_of(context), *work, 0, rlhfi_compute_of(context)->worker};
-    const double bytes = 4.0 * RLHFI_PANEL * (double)work->k, operations = bytes / 2.0 * (double)work->m; /* a panel's */
+    /* a panel's */
+    const double bytes = 4.0 * RLHFI_PANEL * (double)work->k, operations = bytes / 2.0 * (double)work->m;
     const double panels = bytes / TASK_BYTES > operations / TASK_WORK ? TASK_BYTES / bytes : TASK_WORK / operations;
     const int64_t all = (work->n + RLHFI_PANEL - 1) / RLHFI_PANEL;
 

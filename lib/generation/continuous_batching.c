@@ -232,7 +232,7 @@ static void draw_token(void *argument, int64_t index, int32_t worker)
         rlhfi_sampler_forbid(own->allowed, run->options.stop_tokens, run->options.stop_token_count);
         allowed = own->allowed;
     }
-    one->status = rlhfi_sample(NULL, allowed, batch->vocabulary, &run->options, u, &own->sampler, &one->token);
+    one->status = rlhfi_sample(run->context, allowed, batch->vocabulary, &run->options, u, &own->sampler, &one->token);
     if (one->status != RLHF_OK)
         return;
     rlhfi_head_from_logits(run->context, 1, batch->vocabulary, logits, batch->vocabulary, &one->token,
