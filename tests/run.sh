@@ -2,7 +2,8 @@
 # Builds and runs the tests; the last line is "N passed, N failed, N skipped".
 #
 #   tests/run.sh                        everything, optimised build
-#   tests/run.sh --suite parity         one suite (unit gradient parity exact fault fuzz header lint e2e); repeatable
+#   tests/run.sh --suite parity         one suite (unit gradient parity exact fault fuzz header lint e2e examples abi);
+#                                       repeatable
 #   tests/run.sh --setup asan           address and undefined-behaviour sanitizers
 #   tests/run.sh --setup tsan           thread sanitizer
 #   tests/run.sh --setup valgrind       under valgrind
@@ -25,7 +26,7 @@ while [ $# -gt 0 ]; do
     --setup) setup=$2; shift 2 ;;
     --compiler) compiler=$2; shift 2 ;;
     --test) names="$names $2"; shift 2 ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "unknown argument $1 (try --help)" >&2; exit 2 ;;
     esac
 done

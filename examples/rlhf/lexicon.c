@@ -167,6 +167,10 @@ int scorer_from_text(program *program, const char *text, rlhf_scorer **out)
         }
         return program_fail(program, status, text);
     }
+    if (rlhf_plugin_has_scorer(program->context, text)) {
+        rlhf_status status = rlhf_plugin_scorer(out, program->context, text);
+        return status == RLHF_OK ? EXIT_DONE : program_fail(program, status, "");
+    }
     rlhf_reward_model *model = NULL;
     rlhf_status status = rlhf_reward_model_load(&model, program->context, text, NULL);
     if (status == RLHF_OK)

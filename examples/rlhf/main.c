@@ -17,7 +17,8 @@ static const char training_help[] =
     "  --out DIR          run directory: config.yaml metrics.jsonl checkpoints/ model/ receipt.json\n"
     "  --resume           go on from the newest checkpoint in the run directory, to the same bits\n"
     "  --overwrite        start again in a directory that holds a run\n"
-    "  --scorer WHAT      on-policy methods: a reward model's directory, or lexicon:FILE\n"
+    "  --scorer WHAT      on-policy methods: a reward model's directory, lexicon:FILE, or a plugin's NAME[:ARGUMENT]\n"
+    "  --objective NAME   a plugin's loss instead of the built-in one (NAME[:ARGUMENT])\n"
     "  --gold WHAT        measured beside the reward, never trained on\n"
     "  --keys             list every key with its default\n";
 
@@ -104,6 +105,7 @@ static void usage(FILE *file)
           "  --threads N        threads that work (default: all processors)\n"
           "  --seed N           seed of every random choice (default 0)\n"
           "  --cpu MASK         instruction sets: 0 plain C, 1 AVX2, 3 AVX-512 too (default: all; same bits)\n"
+          "  --plugin FILE      shared object with objectives or scorers by name; repeatable\n"
           "  --blis             large dense products through BLIS where that is faster (same bits)\n"
           "  --quiet            errors only\n"
           "  --json             results as JSON on standard output\n"
@@ -116,6 +118,21 @@ static void log_line(void *user_data, int32_t level, const char *line)
 {
     (void)user_data;
     fprintf(stderr, "rlhf: %s: %s\n", level <= RLHF_LOG_ERROR ? "error" : "warning", line);
+}
+
+static int load_plugins(program *program, arguments *arguments)
+{
+    (void)arguments_text(arguments, "plugin", NULL); /* a known name */
+    for (int i = 0; i < arguments->count; i++) {
+        argument *item = &arguments->item[i];
+        if (item->name == NULL || strcmp(item->name, "plugin") != 0)
+            continue;
+        item->used = true;
+        rlhf_status status = rlhf_plugin_load(program->context, item->value);
+        if (status != RLHF_OK)
+            return program_fail(program, status, "");
+    }
+    return EXIT_DONE;
 }
 
 int main(int argc, char **argv)
@@ -157,7 +174,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "rlhf: no context: %s\n", rlhf_status_name(status));
         return EXIT_FAILED;
     }
-    int result;
+    int result = load_plugins(&program, &arguments);
+    if (result != EXIT_DONE) {
+        rlhf_context_release(&program.context);
+        return result;
+    }
     if (command->run == NULL) {
         char machine[512];
         rlhf_context_describe(program.context, machine, sizeof machine);

@@ -161,6 +161,15 @@ int command_train(program *program, arguments *arguments)
         result = EXIT_USAGE;
         goto done;
     }
+    /* A name goes into the recipe, so that config.yaml tells it. */
+    if (scorer_text != NULL && rlhf_plugin_has_scorer(program->context, scorer_text)) {
+        status = rlhf_recipe_set(recipe, "scorer", scorer_text);
+        scorer_text = NULL;
+        if (status != RLHF_OK) {
+            result = program_fail(program, status, "");
+            goto done;
+        }
+    }
     if (scorer_text != NULL && (result = scorer_from_text(program, scorer_text, &scorer)) != EXIT_DONE)
         goto done;
     if (gold_text != NULL && (result = scorer_from_text(program, gold_text, &gold)) != EXIT_DONE)

@@ -27,6 +27,11 @@ typedef struct rlhf_batch_view {
 RLHF_API rlhf_status rlhf_batch_create(rlhf_batch **out, rlhf_context *context, int64_t rows, const int64_t *offset,
                                        const int32_t *tokens, const int32_t *prompt_length);
 
+/** Makes a batch of some rows of another, in the order given; a row may come several times.
+ *  shapes   row [count], each 0..rows-1    owner *out is yours (shares nothing)    null INVAL; row with count 0: fine
+ *  errors   INVAL (count below 0), RANGE (a row), NOMEM; *out is NULL then    threads the context's    since 0.1 */
+RLHF_API rlhf_status rlhf_batch_select(rlhf_batch **out, const rlhf_batch *batch, const int64_t *row, int64_t count);
+
 /** Gives up a batch. owner *batch becomes NULL    null fine    errors none    threads the context's    since 0.1 */
 RLHF_API void rlhf_batch_release(rlhf_batch **batch);
 

@@ -197,6 +197,13 @@ RLHF_API rlhf_status rlhf_objective_set(rlhf_objective *objective, const char *k
  *  threads the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_objective_get(const rlhf_objective *objective, const char *key, double *value);
 
+/** Tells an objective, behind its iteration's updates, what the KL to the reference was: mean over the sampled
+ *  responses of the sum over tokens of log_prob - log_prob_ref, in nats. The built-in kl_reward moves kl_coef by it if
+ *  adaptive_kl is on; an objective without observe_kl ignores it.
+ *  owner -    null INVAL    errors NONFINITE, INVAL (episodes below 0), BUSY, the callback's
+ *  threads the context's    since 0.1    source 1909.08593, section 2.2 */
+RLHF_API rlhf_status rlhf_objective_observe_kl(rlhf_objective *objective, double mean_sequence_kl, int64_t episodes);
+
 /** Returns the objective's RLHF_NEED_* bits.  owner -    null 0    errors none    threads safe    since 0.1 */
 RLHF_API uint32_t rlhf_objective_need(const rlhf_objective *objective);
 

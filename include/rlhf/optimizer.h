@@ -53,6 +53,15 @@ RLHF_API void rlhf_optimizer_release(rlhf_optimizer **optimizer);
  *  threads  the context's    repeat equal bits for any threads    since 0.1 */
 RLHF_API rlhf_status rlhf_optimizer_step(rlhf_optimizer *optimizer, double *gradient_norm, double *learning_rate);
 
+/** Takes one step of two optimizers as if all their parameters were one model's: one gradient norm over both, clipped
+ *  at the first's max_grad_norm. That is how PPO steps its policy and its value model. *gradient_norm and
+ *  *learning_rate (the first's) as in rlhf_optimizer_step.
+ *  owner    -    null  an optimizer: INVAL
+ *  errors   INVAL (one model twice, different contexts), and as rlhf_optimizer_step: neither has stepped then
+ *  threads  the context's    repeat equal bits for any threads    since 0.1 */
+RLHF_API rlhf_status rlhf_optimizer_step_joint(rlhf_optimizer *first, rlhf_optimizer *second, double *gradient_norm,
+                                               double *learning_rate);
+
 /** Zeroes the gathered gradients without a step.  owner -    null INVAL    errors INVAL    threads the context's
  *  since 0.1 */
 RLHF_API rlhf_status rlhf_optimizer_zero(rlhf_optimizer *optimizer);

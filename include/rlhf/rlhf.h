@@ -7,6 +7,7 @@
 #include "tokenizer.h"
 #include "dataset.h"
 #include "batch.h"
+#include "order.h"
 #include "model_options.h"
 #include "policy.h"
 #include "reference.h"
@@ -20,6 +21,7 @@
 #include "pipeline.h"
 #include "trainer.h"
 #include "evaluation.h"
+#include "plugin.h"
 #include "version.h"
 
 #endif

@@ -33,6 +33,7 @@ static void context_destroy(rlhf_context *context)
     bool forked = context->process != rlhfi_process_id();
     rlhf_context last = {.allocator = context->allocator}; /* outlives the memory it frees */
 
+    rlhfi_plugin_forget_all(context);
     if (context->products_destroy != NULL)
         context->products_destroy(context);
     rlhfi_pool_destroy(context->pool, context, forked);

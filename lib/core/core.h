@@ -13,6 +13,7 @@
 /* ---- context -------------------------------------------------------------------------------------------------- */
 
 struct rlhfi_pool;
+struct rlhfi_plugin_name;
 
 struct rlhf_context {
     int64_t references;
@@ -29,6 +30,7 @@ struct rlhf_context {
     volatile int error_lock;        /* tasks may fail at the same time: whoever holds it writes the text */
     char error[512];
     struct rlhfi_pool *pool;
+    struct rlhfi_plugin_name *plugin_names; /* objectives and scorers by name (plugin.c) */
     const void *kernels;            /* const struct rlhfi_kernels *, installed by the compute room */
     void *products;                 /* state of the compute room's dense products (BLIS context), may be NULL */
     void (*products_destroy)(rlhf_context *context);
@@ -145,7 +147,7 @@ int32_t rlhfi_workers(const rlhf_context *context);
 
 enum rlhfi_purpose { /* one stream per use: never renumber */
     RLHFI_RANDOM_SAMPLE = 1, RLHFI_RANDOM_SHUFFLE = 2, RLHFI_RANDOM_INIT = 3, RLHFI_RANDOM_DATA = 4,
-    RLHFI_RANDOM_BOOTSTRAP = 5, RLHFI_RANDOM_USER = 1000
+    RLHFI_RANDOM_BOOTSTRAP = 5, RLHFI_RANDOM_MINIBATCH = 100, RLHFI_RANDOM_USER = 1000
 };
 void rlhfi_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 /* counter = {position, sample, prompt, purpose}, key = seed: a draw depends on nothing else. */

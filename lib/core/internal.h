@@ -31,6 +31,10 @@ void rlhfi_make_line(char *text, size_t capacity, bool cut);
 /* Copies text with its NUL as far as it fits, never half a character; returns the bytes that all of it needs. */
 size_t rlhfi_copy_out(const char *text, char *buffer, size_t capacity);
 
+/* ---- plugin.c ---------------------------------------------------------------------------------------------------- */
+
+void rlhfi_plugin_forget_all(rlhf_context *context);
+
 /* ---- threads.c --------------------------------------------------------------------------------------------------- */
 
 /* Starts threads - 1 workers, or as many as the system grants; *out is NULL when the caller works alone. */

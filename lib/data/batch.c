@@ -95,6 +95,38 @@ rlhf_status rlhfi_batch_from_sequences(rlhf_batch **out, rlhf_context *context, 
     return RLHF_OK;
 }
 
+rlhf_status rlhf_batch_select(rlhf_batch **out, const rlhf_batch *batch, const int64_t *row, int64_t count)
+{
+    int64_t tokens = 0;
+
+    if (out != NULL)
+        *out = NULL;
+    if (batch == NULL)
+        return RLHF_E_INVAL;
+    RLHFI_TRY(rlhfi_enter(batch->context));
+    RLHFI_REQUIRE(batch->context, out != NULL && count >= 0 && (row != NULL || count == 0));
+    for (int64_t r = 0; r < count; r++) {
+        int64_t length;
+        if (row[r] < 0 || row[r] >= batch->rows)
+            return rlhfi_fail(batch->context, RLHF_E_RANGE, "batch: row %lld was asked for, there are %lld",
+                              (long long)row[r], (long long)batch->rows);
+        length = batch->offset[row[r] + 1] - batch->offset[row[r]];
+        if (length > INT64_MAX - tokens)
+            return rlhfi_out_of_memory(batch->context);
+        tokens += length;
+    }
+    RLHFI_TRY(allocate(out, batch->context, count, tokens));
+    for (int64_t r = 0; r < count; r++) {
+        int64_t from = batch->offset[row[r]], length = batch->offset[row[r] + 1] - from, to = (*out)->offset[r];
+        if (length > 0)
+            memcpy((*out)->tokens + to, batch->tokens + from, (size_t)length * sizeof *batch->tokens);
+        (*out)->offset[r + 1] = to + length;
+        (*out)->prompt_length[r] = batch->prompt_length[row[r]];
+    }
+    count_responses(*out);
+    return RLHF_OK;
+}
+
 rlhf_batch *rlhfi_batch_retain(rlhf_batch *batch)
 {
     batch->references++;

@@ -1,6 +1,16 @@
 /* The order in which a run draws rows: a permutation per epoch that depends only on seed and epoch, so that a cursor of
- * two numbers is all a checkpoint needs. */
+ * two numbers is all a checkpoint needs. Public: rlhf/order.h. */
 #include "data/data.h"
+#include <rlhf/order.h>
+
+rlhf_status rlhf_order_fill(int32_t kind, uint64_t seed, uint64_t number, int64_t count, int64_t *order)
+{
+    if ((kind != RLHF_ORDER_ROWS && kind != RLHF_ORDER_UPDATES) || count < 0 || (count > 0 && order == NULL))
+        return RLHF_E_INVAL;
+    rlhfi_permutation(seed, kind == RLHF_ORDER_ROWS ? RLHFI_RANDOM_SHUFFLE : RLHFI_RANDOM_MINIBATCH, (uint32_t)number,
+                      (uint64_t *)order, (uint64_t)count);
+    return RLHF_OK;
+}
 
 struct rlhfi_order {
     rlhf_context *context;

@@ -283,6 +283,14 @@ rlhf_status rlhfi_objective_observe_kl(rlhf_objective *objective, double mean_se
     return end(objective, "observe_kl", objective->vtable.observe_kl(begin(objective), mean_sequence_kl, episodes));
 }
 
+rlhf_status rlhf_objective_observe_kl(rlhf_objective *objective, double mean_sequence_kl, int64_t episodes)
+{
+    if (objective == NULL)
+        return RLHF_E_INVAL;
+    RLHFI_TRY(rlhfi_enter(objective->context));
+    return rlhfi_objective_observe_kl(objective, mean_sequence_kl, episodes);
+}
+
 /* ---- the pieces -------------------------------------------------------------------------------------------------- */
 
 /* Copies a sized input and looks at an output's size: callers may be compiled against another version. */

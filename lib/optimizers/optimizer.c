@@ -241,6 +241,20 @@ rlhf_status rlhf_optimizer_step(rlhf_optimizer *optimizer, double *gradient_norm
     return rlhfi_optimizer_step_joint(optimizer, NULL, gradient_norm, learning_rate);
 }
 
+rlhf_status rlhf_optimizer_step_joint(rlhf_optimizer *first, rlhf_optimizer *second, double *gradient_norm,
+                                      double *learning_rate)
+{
+    if (gradient_norm != NULL)
+        *gradient_norm = 0;
+    if (learning_rate != NULL)
+        *learning_rate = 0;
+    if (first == NULL || second == NULL)
+        return RLHF_E_INVAL;
+    RLHFI_TRY(rlhfi_enter(first->model->context));
+    RLHFI_REQUIRE(first->model->context, second->model->context == first->model->context);
+    return rlhfi_optimizer_step_joint(first, second, gradient_norm, learning_rate);
+}
+
 rlhf_status rlhf_optimizer_zero(rlhf_optimizer *optimizer)
 {
     rlhfi_model *model;

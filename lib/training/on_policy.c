@@ -220,10 +220,10 @@ static rlhf_status value_loss(void *user_data, int64_t count, const float *raw, 
     if (value == NULL || in.value_old == NULL || in.value_target == NULL || out.d_value == NULL)
         return RLHF_E_NOMEM;
     for (int64_t i = 0; i < count; i++)
-        value[i] = model->score_gain * value[i] + model->score_bias;
+        value[i] = (float)(model->score_gain * value[i] + model->score_bias); /* float32 where the public API is */
     RLHFI_TRY(rlhf_objective_value_loss(all->trainer->value_loss, &in, &out));
     for (int64_t i = 0; i < count; i++)
-        d_raw[i] = (float)(model->score_gain * out.d_value[i]);
+        d_raw[i] = (float)(model->score_gain * (float)out.d_value[i]);
     self->value_loss = out.loss;
     all->value_clipped += out.clipped;
     return RLHF_OK;

@@ -94,6 +94,10 @@ const rlhfi_key rlhfi_keys[] = {
     NUMBER("min_p", SAMPLES, "0", 0, 1, 0,
            "only tokens of at least p times the best one; 0 = off. Training does not know of it"),
 
+    /* what the program or a plugin has registered by name */
+    TEXT("objective", ALL, 0, "the loss by its registered name (name or name:argument), instead of the built-in one"),
+    TEXT("scorer", SAMPLES, 0, "what scores completions by its registered name, instead of a reward model"),
+
     /* rewards */
     NUMBER("missing_eos_penalty", SAMPLES, "", 0, 1e6, OPTIONAL,
            "taken from the score of completions cut at response_length"),

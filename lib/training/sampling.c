@@ -209,7 +209,7 @@ static rlhf_status ask_value_model(rlhfi_trainer *trainer, rlhfi_samples *sample
         return RLHF_E_NOMEM;
     RLHFI_TRY(rlhfi_model_scalars(model, &samples->view, true, raw));
     for (int64_t i = 0; i < samples->tokens; i++)
-        samples->value[i] = model->score_gain * raw[i] + model->score_bias;
+        samples->value[i] = (float)(model->score_gain * raw[i] + model->score_bias); /* as the public function */
     rlhfi_arena_rewind(trainer->arena, mark);
     return RLHF_OK;
 }

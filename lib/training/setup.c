@@ -106,6 +106,8 @@ static rlhf_status setup_scorer(rlhfi_trainer *trainer, const rlhf_trainer_optio
         trainer->scorer = rlhfi_scorer_retain(options->scorer);
         return RLHF_OK;
     }
+    if (rlhfi_recipe_text(trainer->recipe, "scorer")[0] != '\0')
+        return rlhf_plugin_scorer(&trainer->scorer, trainer->context, rlhfi_recipe_text(trainer->recipe, "scorer"));
     if (trainer->reward_model == NULL)
         return missing(trainer, "reward_model_path", "scorer or reward model");
     return rlhf_scorer_from_reward_model(&trainer->scorer, trainer->reward_model);
@@ -341,6 +343,21 @@ static rlhf_status fill(rlhfi_trainer *trainer, rlhf_objective **slot, rlhf_obje
     return RLHF_OK;
 }
 
+/* The loss may also be named in the recipe. */
+static rlhf_status fill_loss(rlhfi_trainer *trainer, rlhf_objective *given, const char *piece, const char *name)
+{
+    const char *registered = rlhfi_recipe_text(trainer->recipe, "objective");
+    rlhf_objective *objective = NULL;
+    rlhf_status status;
+
+    if (given != NULL || registered[0] == '\0')
+        return fill(trainer, &trainer->loss, given, piece, name);
+    RLHFI_TRY(rlhf_plugin_objective(&objective, trainer->context, registered));
+    status = fill(trainer, &trainer->loss, objective, piece, name);
+    rlhf_objective_release(&objective);
+    return status;
+}
+
 rlhf_status rlhfi_setup_objectives(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
     static const char *const loss[RLHFI_METHODS] = {"sft",      "sft", "bradley_terry", "sft", "reinforce",
@@ -352,7 +369,7 @@ rlhf_status rlhfi_setup_objectives(rlhfi_trainer *trainer, const rlhf_trainer_op
     if (!policy_gradient && (options->reward_objective != NULL || options->advantage_objective != NULL))
         return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: has no place for a reward or an advantage objective",
                           rlhfi_method_names[method]);
-    RLHFI_TRY(fill(trainer, &trainer->loss, options->objective, piece, loss[method]));
+    RLHFI_TRY(fill_loss(trainer, options->objective, piece, loss[method]));
     if (!policy_gradient)
         return RLHF_OK;
     RLHFI_TRY(fill(trainer, &trainer->reward, options->reward_objective, "reward", "kl_reward"));

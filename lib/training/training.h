@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "objectives/objectives.h"
 #include "optimizers/optimizers.h"
+#include <rlhf/plugin.h>
 #include <rlhf/recipe.h>
 #include <rlhf/trainer.h>
 
@@ -60,8 +61,8 @@ rlhf_status rlhfi_recipe_same_run(const rlhf_recipe *recipe, const rlhfi_json *e
 
 /* ---- metrics (metrics.c) ----------------------------------------------------------------------------------------- */
 
-/* Shuffles of minibatches: a purpose of its own beside those in core.h. */
-enum { RLHFI_RANDOM_MINIBATCH = 100, RLHFI_RANDOM_SELECTION = 101 };
+/* Choices of RAFT by lot: a purpose of its own beside those in core.h. */
+enum { RLHFI_RANDOM_SELECTION = 101 };
 
 enum { RLHFI_MAX_METRICS = 96, RLHFI_METRIC_NAME = 64 };
 

@@ -6,7 +6,7 @@ import sys
 
 ROOMS = ["core", "compute", "formats", "text", "data", "model", "generation", "objectives", "optimizers", "training",
          "evaluation"]
-SUFFIXES = (".c", ".h", ".py", ".sh", ".md", ".build", ".map", ".yaml", ".yml", ".txt", ".supp")
+SUFFIXES = (".c", ".cpp", ".h", ".py", ".sh", ".md", ".build", ".map", ".yaml", ".yml", ".txt", ".supp")
 # Made by others or by programs: not ours to lay out.
 SKIPPED = re.compile(r"^(\.git|build[^/]*|runs|__pycache__|subprojects/[^/]+|tests/data|tests/fuzz/corpus[^/]*)$|"
                      r"(^|/)(__pycache__|\.[^/]*cache|[^/]*\.egg-info|corpus)$")

@@ -39,6 +39,41 @@ static void layout(void **state)
     end_context(context, &memory);
 }
 
+static void selected(void **state)
+{
+    (void)state;
+    struct memory memory;
+    rlhf_context *context = make_context(&memory);
+    const int64_t offset[] = {0, 3, 3, 5}, row[] = {2, 0, 1, 2}, wrong[] = {0, 3}, below[] = {-1};
+    const int32_t tokens[] = {1, 2, 3, 4, 5}, prompt_length[] = {1, 0, 2};
+    const int64_t offsets[] = {0, 2, 5, 5, 7}, responses[] = {0, 0, 2, 2, 2};
+    const int32_t chosen[] = {4, 5, 1, 2, 3, 4, 5}, prompts[] = {2, 1, 0, 2};
+    rlhf_batch *batch, *part;
+    rlhf_batch_view view = {.struct_size = sizeof view};
+    check_ok(context, rlhf_batch_create(&batch, context, 3, offset, tokens, prompt_length));
+    check_ok(context, rlhf_batch_select(&part, batch, row, 4));
+    check_ok(context, rlhf_batch_get(part, &view));
+    assert_int_equal(view.rows, 4);
+    assert_memory_equal(view.offset, offsets, sizeof offsets);
+    assert_memory_equal(view.tokens, chosen, sizeof chosen);
+    assert_memory_equal(view.prompt_length, prompts, sizeof prompts);
+    assert_memory_equal(view.response_offset, responses, sizeof responses);
+    rlhf_batch_release(&part);
+    check_ok(context, rlhf_batch_select(&part, batch, NULL, 0));
+    check_ok(context, rlhf_batch_get(part, &view));
+    assert_int_equal(view.rows, 0);
+    rlhf_batch_release(&part);
+    assert_int_equal(rlhf_batch_select(&part, batch, wrong, 2), RLHF_E_RANGE);
+    assert_null(part);
+    assert_int_equal(rlhf_batch_select(&part, batch, below, 1), RLHF_E_RANGE);
+    assert_int_equal(rlhf_batch_select(&part, batch, row, -1), RLHF_E_INVAL);
+    assert_int_equal(rlhf_batch_select(&part, batch, NULL, 1), RLHF_E_INVAL);
+    assert_int_equal(rlhf_batch_select(&part, NULL, row, 1), RLHF_E_INVAL);
+    assert_int_equal(rlhf_batch_select(NULL, batch, row, 1), RLHF_E_INVAL);
+    rlhf_batch_release(&batch);
+    end_context(context, &memory);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -225,8 +260,13 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layout),  cmocka_unit_test(refusals),         cmocka_unit_test(tokenized),
-        cmocka_unit_test(own_eos), cmocka_unit_test(tokenizer_faults), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(layout),
+        cmocka_unit_test(selected),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(tokenized),
+        cmocka_unit_test(own_eos),
+        cmocka_unit_test(tokenizer_faults),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

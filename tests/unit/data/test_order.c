@@ -1,6 +1,8 @@
 /* The order of rows: permutations per epoch, and a cursor that can stop and go on anywhere. */
 #include "support.h"
 
+#include <rlhf/order.h>
+
 enum { ROWS = 37 };
 
 static rlhfi_order *make_order(rlhf_context *context, uint64_t seed, int32_t shuffle)
@@ -101,12 +103,36 @@ static void refusals(void **state)
     end_context(context, &memory);
 }
 
+/* What a loop of one's own asks for is what the trainer's cursor goes through. */
+static void public_order(void **state)
+{
+    (void)state;
+    struct memory memory;
+    rlhf_context *context = make_context(&memory);
+    rlhfi_order *order = make_order(context, 5, 1);
+    rlhfi_cursor cursor = {3, 0};
+    uint64_t rows[ROWS];
+    int64_t filled[ROWS], updates[ROWS];
+    draw(context, order, &cursor, ROWS, 0, rows, ROWS);
+    assert_int_equal(rlhf_order_fill(RLHF_ORDER_ROWS, 5, 3, ROWS, filled), RLHF_OK);
+    assert_memory_equal(filled, rows, sizeof filled);
+    assert_int_equal(rlhf_order_fill(RLHF_ORDER_UPDATES, 5, 3, ROWS, updates), RLHF_OK);
+    assert_memory_not_equal(filled, updates, sizeof filled);
+    assert_int_equal(rlhf_order_fill(RLHF_ORDER_UPDATES, 5, 3, 0, NULL), RLHF_OK);
+    assert_int_equal(rlhf_order_fill(RLHF_ORDER_UPDATES, 5, 3, 1, NULL), RLHF_E_INVAL);
+    assert_int_equal(rlhf_order_fill(RLHF_ORDER_UPDATES, 5, 3, -1, filled), RLHF_E_INVAL);
+    assert_int_equal(rlhf_order_fill(0, 5, 3, ROWS, filled), RLHF_E_INVAL);
+    rlhfi_order_release(&order);
+    end_context(context, &memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sequential),
         cmocka_unit_test(shuffled),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(public_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,26 +98,27 @@ static void the_controller_moves_the_coefficient(void **state)
     assert_true(key(objective, "target_kl") == 6 && key(objective, "horizon") == 10000);
     for (int i = 0; i < 4; i++) {
         assert_ok(rlhf_objective_set(objective, "kl_coef", 0.2));
-        assert_ok(rlhfi_objective_observe_kl(objective, seen[i], 256));
+        assert_ok(rlhf_objective_observe_kl(objective, seen[i], 256));
         assert_close(key(objective, "kl_coef"), then[i]);
     }
-    assert_int_equal(rlhfi_objective_observe_kl(objective, NAN, 256), RLHF_E_NONFINITE);
-    assert_int_equal(rlhfi_objective_observe_kl(objective, 1, -1), RLHF_E_INVAL);
+    assert_int_equal(rlhf_objective_observe_kl(objective, NAN, 256), RLHF_E_NONFINITE);
+    assert_int_equal(rlhf_objective_observe_kl(objective, 1, -1), RLHF_E_INVAL);
+    assert_int_equal(rlhf_objective_observe_kl(NULL, 1, 1), RLHF_E_INVAL);
     assert_close(key(objective, "kl_coef"), then[3]);
 
     for (int i = 0; i < 2000; i++) /* far too little KL, for ever: it stops above 0 */
-        assert_ok(rlhfi_objective_observe_kl(objective, -50, 100000));
+        assert_ok(rlhf_objective_observe_kl(objective, -50, 100000));
     assert_true(key(objective, "kl_coef") == 1e-6);
     for (int i = 0; i < 2000; i++)
-        assert_ok(rlhfi_objective_observe_kl(objective, 1e9, 100000));
+        assert_ok(rlhf_objective_observe_kl(objective, 1e9, 100000));
     assert_true(key(objective, "kl_coef") == 1e3);
 
     assert_ok(rlhf_objective_set(objective, "kl_coef", 0)); /* off is off */
-    assert_ok(rlhfi_objective_observe_kl(objective, 12, 256));
+    assert_ok(rlhf_objective_observe_kl(objective, 12, 256));
     assert_true(key(objective, "kl_coef") == 0);
     assert_ok(rlhf_objective_set(objective, "kl_coef", 0.2));
     assert_ok(rlhf_objective_set(objective, "adaptive_kl", 0));
-    assert_ok(rlhfi_objective_observe_kl(objective, 12, 256));
+    assert_ok(rlhf_objective_observe_kl(objective, 12, 256));
     assert_true(key(objective, "kl_coef") == 0.2);
     rlhf_objective_release(&objective);
 }

@@ -392,7 +392,7 @@ static void two_models_are_clipped_together(void **state)
     for (int64_t i = 0; i < value->weights->count; i++)
         squares += (double)critic_gradient[i] * critic_gradient[i];
 
-    assert_ok(rlhfi_optimizer_step_joint(first, second, &norm, &rate));
+    assert_ok(rlhf_optimizer_step_joint(first, second, &norm, &rate));
     assert_close(norm, sqrt(squares), 1e-13);
     assert_true(rate == 0.01);
     for (int64_t i = 0; i < model->weights->count; i++)
@@ -401,7 +401,9 @@ static void two_models_are_clipped_together(void **state)
         assert_true(fabs(rlhfi_optimizer_first_moment(second)[i] - 0.1 * critic_gradient[i] / norm) < 1e-7);
     assert_int_equal(rlhf_optimizer_steps(first), 1);
     assert_int_equal(rlhf_optimizer_steps(second), 1);
-    assert_int_equal(rlhfi_optimizer_step_joint(first, first, NULL, NULL), RLHF_E_INVAL);
+    assert_int_equal(rlhf_optimizer_step_joint(first, first, NULL, NULL), RLHF_E_INVAL);
+    assert_int_equal(rlhf_optimizer_step_joint(first, NULL, NULL, NULL), RLHF_E_INVAL);
+    assert_int_equal(rlhf_optimizer_step_joint(NULL, second, NULL, NULL), RLHF_E_INVAL);
 
     fill_gradient(model, 3, 1); /* a bad number in the second: the first does not move either */
     fill_gradient(value, 4, 1);
