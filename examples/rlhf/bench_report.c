@@ -50,7 +50,7 @@ rlhf_status bench_time(bench *bench, rlhf_status (*step)(void *work), void *work
     int together = 1, calls = 0;
     for (int i = 0; status == RLHF_OK && i < bench->warmup; i++) {
         double start = clock_seconds();
-        status = step(work);
+        status = program_interrupted() ? RLHF_E_CANCELED : step(work);
         once = clock_seconds() - start;
     }
     if (once < shortest)
@@ -61,7 +61,7 @@ rlhf_status bench_time(bench *bench, rlhf_status (*step)(void *work), void *work
     for (int r = 0; status == RLHF_OK && r < bench->repeat; r++) {
         double processor = bench_processor_seconds(), start = clock_seconds();
         for (int i = 0; status == RLHF_OK && i < together; i++, calls++)
-            status = step(work);
+            status = program_interrupted() ? RLHF_E_CANCELED : step(work);
         bench->wall.value[bench->wall.count++] = (clock_seconds() - start) / together;
         bench->processor.value[bench->processor.count++] = (bench_processor_seconds() - processor) / together;
         if (bench->repeat > 1 && !bench->program->quiet)

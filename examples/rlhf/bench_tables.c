@@ -53,6 +53,8 @@ int bench_peaks(bench *bench)
     }
     for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++) {
         for (int threads = 1; threads <= bench->threads; threads++) {
+            if (program_interrupted())
+                return EXIT_INTERRUPTED;
             size_t bytes = (reads[i].megabytes << 20) * (reads[i].per_thread ? (size_t)threads : 1);
             if (bytes > free_memory() / 2) {
                 fprintf(stderr, "rlhf: bench peaks: %s is left out: too little memory is free\n", reads[i].name);
@@ -81,6 +83,8 @@ static int product_line(bench *bench, const char *label, int32_t kind, int64_t m
     samples.count = wanted > 200 ? 200 : (int)wanted;
     if (samples.count < bench->repeat)
         samples.count = bench->repeat;
+    if (program_interrupted())
+        return EXIT_INTERRUPTED;
     rlhf_status status = rlhf_measure_product(bench->program->context, bench->model_options.compute_format, kind, m, n,
                                               k, samples.count, samples.value);
     if (status != RLHF_OK)

@@ -83,15 +83,20 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 static const char *const flags[] = {"help", "quiet",   "json",      "resume",   "overwrite", "keys",
                                     "blis", "profile", "recompute", "no-peaks", NULL};
 
-/* The one thing that a signal handler may touch. */
+/* What a signal handler may touch. */
 static rlhf_context *interrupted;
+static volatile sig_atomic_t stop_asked;
+
+bool program_interrupted(void)
+{
+    return stop_asked != 0;
+}
 
 static void on_interrupt(int number)
 {
-    static volatile sig_atomic_t before;
-    if (before)
+    if (stop_asked)
         _exit(128 + number);
-    before = 1;
+    stop_asked = 1;
     rlhf_context_cancel(interrupted);
 }
 

@@ -52,6 +52,8 @@ typedef struct program {
 } program;
 
 double clock_seconds(void);
+/* True once the user asked to stop, for loops around calls that do not stop by themselves. */
+bool program_interrupted(void);
 /* Prints "rlhf: what: text of the context" and returns the exit status of the code. */
 int program_fail(program *program, rlhf_status status, const char *what);
 int program_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -492,6 +492,16 @@ def test_bench_model_of_a_user():
     assert "MB" in succeeds("bench", "score", "--model", "policy", "--batch", 2, "--seq", 16, "--repeat", 1).stdout
 
 
+def test_bench_stops():
+    process = subprocess.Popen(
+        [PROGRAM, "bench", "score", "--shape", "tiny", "--repeat", "1000"], stderr=subprocess.PIPE
+    )
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, (process.returncode, message)
+
+
 def test_bench_refuses():
     refuses("what?", "bench", code=2)
     refuses("what?", "bench", "speed", code=2)
