@@ -11,7 +11,7 @@ enum { SMALL_GROUP = 32, LARGE_GROUP = 1024, PANEL_ROWS = 64 };
 /* Keys and values of RLHFI_PAGE tokens in all layers, as rlhfi_attend_pages wants them. */
 struct page {
     int64_t references;
-    struct page *next;           /* in the list of free pages */
+    struct page *next;           /* in the list of unused pages */
     _Alignas(64) float data[];   /* [layers][keys, values] */
 };
 
@@ -32,7 +32,7 @@ struct rlhfi_cache {
     int64_t layers, width;       /* width: a key and its value side by side */
     int64_t slots, most;         /* most tokens per slot */
     size_t page_bytes;
-    struct page *free;           /* pages that nobody uses any more */
+    struct page *unused;         /* pages that nobody uses any more */
     struct slab *slab;           /* the newest; memory goes back to the allocator with the cache only */
     int64_t slab_left, unmade;   /* pages of it that nobody has used yet; pages that may still be asked for */
     struct slot *slot;
@@ -118,10 +118,10 @@ static rlhf_status make_slab(rlhfi_cache *cache)
 
 static float *take_page(rlhfi_cache *cache)
 {
-    struct page *page = cache->free;
+    struct page *page = cache->unused;
 
     if (page != NULL) {
-        cache->free = page->next;
+        cache->unused = page->next;
     } else {
         if (cache->slab_left == 0 && make_slab(cache) != RLHF_OK)
             return NULL;
@@ -138,8 +138,8 @@ static void give_page(rlhfi_cache *cache, float *data)
 
     if (--page->references > 0)
         return;
-    page->next = cache->free;
-    cache->free = page;
+    page->next = cache->unused;
+    cache->unused = page;
 }
 
 /* The slot holds this many pages, or fewer. */
