@@ -11,8 +11,14 @@ enum { SMALL_GROUP = 32, LARGE_GROUP = 1024, PANEL_ROWS = 64 };
 /* Keys and values of RLHFI_PAGE tokens in all layers, as rlhfi_attend_pages wants them. */
 struct page {
     int64_t references;
-    struct page *next;           /* in the list of free pages */
+    struct page *next;           /* in the list of unused pages */
     _Alignas(64) float data[];   /* [layers][keys, values] */
+};
+
+/* Pages are asked for many at a time: a step seldom allocates. They follow behind. */
+struct slab {
+    struct slab *older;
+    _Alignas(64) char pages[];
 };
 
 struct slot {
@@ -26,7 +32,9 @@ struct rlhfi_cache {
     int64_t layers, width;       /* width: a key and its value side by side */
     int64_t slots, most;         /* most tokens per slot */
     size_t page_bytes;
-    struct page *free;           /* pages are given back to the allocator with the cache only */
+    struct page *unused;         /* pages that nobody uses any more */
+    struct slab *slab;           /* the newest; memory goes back to the allocator with the cache only */
+    int64_t slab_left, unmade;   /* pages of it that nobody has used yet; pages that may still be asked for */
     struct slot *slot;
     float **table;               /* all slots' pages */
 };
@@ -66,9 +74,11 @@ rlhf_status rlhfi_cache_create(rlhfi_cache **out, rlhfi_model *model, int64_t sl
     cache->slots = slots;
     cache->most = length < a->positions ? length : a->positions;
     pages = pages_for(cache->most);
+    cache->unmade = slots * pages;
     if (rlhfi_multiply((size_t)cache->layers, (size_t)cache->width * RLHFI_PAGE, &floats) &&
         rlhfi_multiply(floats, sizeof(float), &cache->page_bytes) &&
         rlhfi_add(cache->page_bytes, sizeof(struct page), &cache->page_bytes) &&
+        cache->page_bytes <= SIZE_MAX / 4 &&
         rlhfi_multiply((size_t)slots, (size_t)pages, &entries)) {
         cache->slot = rlhfi_calloc(context, (size_t)slots, sizeof *cache->slot);
         cache->table = rlhfi_calloc(context, entries, sizeof *cache->table);
@@ -85,16 +95,38 @@ rlhf_status rlhfi_cache_create(rlhfi_cache **out, rlhfi_model *model, int64_t sl
     return RLHF_OK;
 }
 
+/* Two pages per slot at first, later one: slots that began together need the next one together. */
+static rlhf_status make_slab(rlhfi_cache *cache)
+{
+    int64_t pages = cache->slab == NULL ? 2 * cache->slots : cache->slots;
+    struct slab *slab;
+    size_t bytes;
+
+    if (pages > cache->unmade)
+        pages = cache->unmade;
+    if (!rlhfi_multiply((size_t)pages, cache->page_bytes, &bytes) || !rlhfi_add(bytes, sizeof *slab, &bytes))
+        return rlhfi_out_of_memory(cache->context);
+    slab = rlhfi_alloc(cache->context, bytes);
+    if (slab == NULL)
+        return RLHF_E_NOMEM;
+    slab->older = cache->slab;
+    cache->slab = slab;
+    cache->slab_left = pages;
+    cache->unmade -= pages;
+    return RLHF_OK;
+}
+
 static float *take_page(rlhfi_cache *cache)
 {
-    struct page *page = cache->free;
+    struct page *page = cache->unused;
 
-    if (page != NULL)
-        cache->free = page->next;
-    else
-        page = rlhfi_alloc(cache->context, cache->page_bytes);
-    if (page == NULL)
-        return NULL;
+    if (page != NULL) {
+        cache->unused = page->next;
+    } else {
+        if (cache->slab_left == 0 && make_slab(cache) != RLHF_OK)
+            return NULL;
+        page = (struct page *)(void *)(cache->slab->pages + (size_t)--cache->slab_left * cache->page_bytes);
+    }
     page->references = 1;
     page->next = NULL;
     return page->data;
@@ -106,8 +138,8 @@ static void give_page(rlhfi_cache *cache, float *data)
 
     if (--page->references > 0)
         return;
-    page->next = cache->free;
-    cache->free = page;
+    page->next = cache->unused;
+    cache->unused = page;
 }
 
 /* The slot holds this many pages, or fewer. */
@@ -179,12 +211,10 @@ void rlhfi_cache_release(rlhfi_cache **cache)
     if (cache == NULL || *cache == NULL)
         return;
     context = (*cache)->context;
-    for (int64_t i = 0; (*cache)->slot != NULL && (*cache)->table != NULL && i < (*cache)->slots; i++)
-        rlhfi_cache_clear(*cache, i);
-    while ((*cache)->free != NULL) {
-        struct page *page = (*cache)->free;
-        (*cache)->free = page->next;
-        rlhfi_free(context, page);
+    while ((*cache)->slab != NULL) {
+        struct slab *slab = (*cache)->slab;
+        (*cache)->slab = slab->older;
+        rlhfi_free(context, slab);
     }
     rlhfi_free(context, (*cache)->slot);
     rlhfi_free(context, (*cache)->table);

@@ -164,11 +164,13 @@ rlhf_status rlhfi_model_train_scalars(rlhfi_model *model, const rlhf_batch_view 
 /* ---- decoding with a cache of keys and values ------------------------------------------------------------------- */
 
 typedef struct rlhfi_cache rlhfi_cache;
-/* slots sequences of at most length tokens each; memory grows with use in steps, never beyond slots*length. */
+/* slots sequences of at most length tokens each; memory grows with use, in pages, never beyond slots * length (whole
+ * pages). */
 rlhf_status rlhfi_cache_create(rlhfi_cache **out, rlhfi_model *model, int64_t slots, int64_t length);
 void rlhfi_cache_clear(rlhfi_cache *cache, int64_t slot);
 int64_t rlhfi_cache_length(const rlhfi_cache *cache, int64_t slot);
-/* The first `tokens` tokens of slot `from` also stand in slot `to` afterwards (a prompt shared by its samples). */
+/* The first `tokens` tokens of slot `from` also stand in slot `to` afterwards (a prompt shared by its samples): nothing
+ * is copied before one of them writes, and then a page at most. */
 rlhf_status rlhfi_cache_copy(rlhfi_cache *cache, int64_t from, int64_t to, int64_t tokens);
 void rlhfi_cache_release(rlhfi_cache **cache);
 /* Appends new tokens to slots (a prompt, or one token each) and gives the logits [count, vocabulary] behind each slot's
