@@ -64,7 +64,7 @@ def read(path):
 
 def write(path, structs, enumerators):
     with open(path, "w", encoding="utf-8") as file:
-        file.write("# struct NAME and every size that it has had, then its members with offset and size; enumerators.\n")
+        file.write("# struct NAME and every size that it has had; its members with offset and size; enumerators.\n")
         for name, (sizes, members) in sorted(structs.items()):
             file.write("struct %s %s\n" % (name, " ".join(str(s) for s in sizes)))
             for member in members:

@@ -169,6 +169,55 @@ static void refused(void **state)
     rlhf_context_release(&other);
 }
 
+/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
+
+static int64_t live, allowed;
+
+static void *counted_alloc(void *user_data, size_t size, size_t alignment)
+{
+    void *pointer = allowed-- > 0 ? aligned_alloc(alignment, size) : NULL;
+
+    (void)user_data;
+    live += pointer != NULL;
+    return pointer;
+}
+
+static void counted_free(void *user_data, void *pointer, size_t size)
+{
+    (void)user_data, (void)size;
+    live--;
+    free(pointer);
+}
+
+static void out_of_memory(void **state)
+{
+    static int one = 1;
+    rlhf_context_options options;
+    rlhf_context *small;
+    rlhf_status status;
+    int64_t needed = 0;
+
+    (void)state;
+    rlhf_context_options_init(&options, sizeof options);
+    options.threads = 1;
+    options.allocator = (rlhf_allocator){counted_alloc, counted_free, NULL};
+    allowed = INT64_MAX;
+    live = 0;
+    assert_int_equal(rlhf_context_create(&small, &options), RLHF_OK);
+    do {
+        gone = 0;
+        allowed = needed++;
+        status = rlhf_plugin_add_scorer(small, "number", make_number, &one, count_end);
+        assert_true(status == RLHF_OK || status == RLHF_E_NOMEM);
+        assert_int_equal(gone, status != RLHF_OK);
+        assert_int_equal(rlhf_plugin_has_scorer(small, "number"), status == RLHF_OK);
+    } while (status != RLHF_OK);
+    assert_true(needed > 2); /* the entry and its name */
+    rlhf_context_release(&small);
+    assert_int_equal(gone, 1);
+    assert_int_equal(live, 0);
+}
+
 /* ---- a second copy of the library in this process ---------------------------------------------------------------- */
 
 static void copy_file(const char *from, const char *to)
@@ -230,7 +279,8 @@ static void other_copy(void **state)
 int main(int argc, char **argv)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, open_context, close_context)
-    const struct CMUnitTest tests[] = {TEST(names), TEST(example), TEST(refused), TEST(other_copy)};
+    const struct CMUnitTest tests[] = {TEST(names), TEST(example), TEST(refused), TEST(out_of_memory),
+                                       TEST(other_copy)};
 
     if (argc != EMPTY + 1)
         return 2;

@@ -23,7 +23,7 @@ static const char *const silent[] = {
     "model_name_or_path", "init_from_config", "tokenizer_name_or_path", "reward_model_path",
     "value_model_path",   "dataset_name",     "eval_dataset_name",      "dataset_bad_rows",
     "chat_template",      "output_dir",       "logging_steps",          "eval_steps",
-    "save_steps",         "save_total_limit",
+    "save_steps",         "save_total_limit", "objective",              "scorer",
 };
 
 /* Another value for each key ("method:key" comes before key), and what else must be set for the key to count:
