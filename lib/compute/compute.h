@@ -94,6 +94,10 @@ typedef struct rlhfi_attention {
     int32_t heads, kv_heads, head_dim;
     int64_t window;                  /* 0 = none; else a query sees the last `window` keys, itself included */
     float scale;                     /* applied after the dot product */
+    /* NULL = none. The first prefix_length[s] of the sequence's keys stand elsewhere, likewise ldkv apart, because
+     * several sequences share them; key[s] and value[s] are then the rows behind them. key_length counts both. */
+    const float *const *prefix_key, *const *prefix_value; /* [sequences] */
+    const int64_t *prefix_length;                         /* [sequences] 0 = this one has none */
 } rlhfi_attention;
 /* out[t] = sum_u p_u v_u, p = softmax(scale * q.k): scores by chain over head_dim, maximum, exp, sum by lanes over u
  * (u counted from the first key of the sequence), output by chain over u of p_u*v_u (restart every 256 u), then one
