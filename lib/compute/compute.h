@@ -104,9 +104,10 @@ typedef struct rlhfi_attention {
  * division by the sum. log_sum_exp [rows, heads] is kept for the backward pass (NULL = not kept). Never T x T. */
 rlhf_status rlhfi_attend(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq, float *out,
                          int64_t ldout, float *log_sum_exp);
-/* For whole sequences (query rows = key rows). dq, dk, dv are written (not added); k/v gradients are the sum over the
- * query heads of the group in ascending order, over queries ascending as a chain. key/value/dk/dv are rows of the
- * flattened batch with leading dimension ldkv. */
+/* For whole sequences (query rows = key rows behind the prefix). dq, dk, dv are written (not added); k/v gradients are
+ * the sum over the query heads of the group in ascending order, over queries ascending as a chain. key/value/dk/dv are
+ * rows of the flattened batch with leading dimension ldkv. A prefix must be the last sequence before it that has none,
+ * as a whole: to that one's gradients, the sums of each sequence that continues it are added, sequences ascending. */
 rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq,
                                   const float *out, int64_t ldout, const float *log_sum_exp, const float *dout,
                                   int64_t lddout, float *dq, int64_t lddq, float *dk, float *dv, int64_t lddkv);

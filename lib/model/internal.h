@@ -155,7 +155,7 @@ rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, i
 /* y = act(gate) * up, or act(up) */
 void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up,
                           float *hidden);
-/* tape->attended to output [rows, width]. hidden: scratch [rows, inner]. */
+/* tape->attended to output [rows, width], or, if that is NULL, to tape->up. hidden: scratch [rows, inner]. */
 rlhf_status rlhfi_block_end(rlhf_context *context, const rlhfi_model *model, int64_t layer,
                             const rlhfi_layer_panels *panels, int64_t rows, const rlhfi_layer_tape *tape, float *normed,
                             float *hidden, float *output);
@@ -166,7 +166,8 @@ typedef struct rlhfi_group {
     int64_t first, sequences;         /* counting only sequences that are not empty */
     int64_t row, rows;                /* its tokens in the batch */
     int64_t *offset;                  /* [sequences+1] from 0 */
-    int64_t *length;                  /* [sequences] */
+    int64_t *length;                  /* [sequences] prefixes included */
+    int64_t *prefix;                  /* [sequences], or NULL: see rlhfi_ragged. A prefix is in the same group. */
 } rlhfi_group;
 
 typedef struct rlhfi_groups {
@@ -196,6 +197,7 @@ void rlhfi_lanes_release(rlhfi_model *model);
 
 struct rlhfi_tape {
     int64_t tokens;
+    bool recompute;                   /* of the layers only the inputs are kept */
     rlhfi_layer_tape *layer;          /* [layers] */
     float *last;                      /* [T, width] residual stream behind the last layer */
     float *mean, *rstd;               /* of the final norm */
@@ -203,11 +205,19 @@ struct rlhfi_tape {
     rlhfi_groups groups;
 };
 
-/* The arrays of a layer from some row on. */
-rlhfi_layer_tape rlhfi_layer_tape_at(const rlhfi_model *model, const rlhfi_layer_tape *tape, int64_t row);
-/* Attention of whole sequences; key and value: room for one pointer per sequence. */
+/* One layer of a group with its attention. rows: room for four pointers per sequence; output as rlhfi_block_end. */
+rlhf_status rlhfi_layer_forward(rlhf_context *context, const rlhfi_model *model, int64_t layer,
+                                const rlhfi_layer_panels *panels, const rlhfi_group *group, const int32_t *position,
+                                const rlhfi_layer_tape *tape, float *normed, float *hidden, const float **rows,
+                                float *output);
+/* The arrays of a layer from some row on. What the tape does not keep is taken from scratch. */
+rlhfi_layer_tape rlhfi_layer_tape_at(const rlhfi_model *model, const rlhfi_tape *tape, int64_t layer, int64_t row,
+                                     const rlhfi_layer_tape *scratch);
+/* All arrays but the input, for one layer; what only the backward pass reads on request. */
+rlhf_status rlhfi_layer_tape_make(const rlhfi_model *model, int64_t rows, bool backward, rlhfi_layer_tape *tape);
+/* Attention of whole sequences. rows: room for four pointers per sequence. */
 rlhfi_attention rlhfi_whole_attention(const rlhfi_model *model, int64_t layer, const rlhfi_group *group,
-                                      const float *qkv, const float **key, const float **value);
+                                      const float *qkv, const float **rows);
 /* As rlhfi_forward, without making the arena empty first. */
 rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_tape **tape, float **hidden);
 /* RANGE for a token outside the vocabulary or a row longer than the model's positions. */

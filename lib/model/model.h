@@ -99,6 +99,9 @@ typedef struct rlhfi_ragged {          /* sequences one behind the other, each f
     int64_t sequences;
     const int64_t *offset;             /* [sequences+1] */
     const int32_t *tokens;
+    /* NULL = none. prefix[s] > 0: sequence s goes on, from that position, behind the last sequence before it that has
+     * prefix 0, of exactly that length (a prompt and its completions). */
+    const int64_t *prefix;             /* [sequences] */
 } rlhfi_ragged;
 
 /* What the backward pass needs of a forward pass; lives in the model's arena until the next forward pass begins. */
