@@ -27,6 +27,8 @@ void rlhfi_attend_columns(const rlhfi_attention_part *part);
 /* Floats of scratch for a part of so many rows and keys. */
 size_t rlhfi_attend_rows_scratch(int64_t rows, int64_t keys, int64_t head_dim);
 size_t rlhfi_attend_columns_scratch(int64_t keys, int64_t head_dim);
+/* The same for a task of the backward pass; joined: keys of the longest sequence with a prefix. */
+size_t rlhfi_attend_backward_scratch(int64_t head_dim, int64_t keys, int64_t joined);
 
 static inline int64_t rlhfi_first_key(const rlhfi_attention *shape, int64_t query)
 {
@@ -39,7 +41,7 @@ static inline int64_t rlhfi_prefix_length(const rlhfi_attention *shape, int64_t 
     return shape->prefix_length != NULL ? shape->prefix_length[s] : 0;
 }
 
-/* Puts the rows of a sequence's prefix and those behind it one below the other: n floats of each, for keys 0..keys-1. */
+/* Puts the rows of a prefix and those behind it one below the other: n floats of each, for keys 0..keys-1. */
 static inline void rlhfi_join_rows(const rlhfi_kernels *kernels, int64_t prefix, int64_t keys, int64_t n,
                                    const float *shared, const float *own, int64_t ld, float *to)
 {

@@ -46,15 +46,15 @@ struct square {
     float *dk_turned, *dv_turned; /* narrow heads: [keys/32][head_dim][32] of the whole sequence */
 };
 
-static size_t turned_floats(const rlhfi_attention *shape, int64_t keys)
+static size_t turned_floats(int64_t head_dim, int64_t keys)
 {
-    return shape->head_dim < NARROW ? (size_t)(keys + RLHFI_PANEL) * (size_t)shape->head_dim : 0;
+    return head_dim < NARROW ? (size_t)(keys + RLHFI_PANEL) * (size_t)head_dim : 0;
 }
 
-static size_t scratch_floats(const rlhfi_attention *shape, int64_t keys, int64_t joined)
+size_t rlhfi_attend_backward_scratch(int64_t head_dim, int64_t keys, int64_t joined)
 {
-    return 2 * (size_t)SQUARE * STRIDE + 2 * (size_t)SQUARE * (size_t)shape->head_dim + SQUARE +
-           2 * turned_floats(shape, keys) + 4 * (size_t)joined * (size_t)shape->head_dim;
+    return 2 * (size_t)SQUARE * STRIDE + 2 * (size_t)SQUARE * (size_t)head_dim + SQUARE +
+           2 * turned_floats(head_dim, keys) + 4 * (size_t)joined * (size_t)head_dim;
 }
 
 /* Queries of the square that see any of the keys [u, u+count) of the sequence. */
@@ -232,7 +232,7 @@ static void sequence_gradients(const struct gradient *gradient, const struct seq
     const int64_t head = shape->head_dim, group = shape->heads / shape->kv_heads;
     float *delta = scratch + 2 * SQUARE * STRIDE;
     struct square square = {.p = scratch, .ds = scratch + SQUARE * STRIDE, .delta = delta, .key_panel = delta + SQUARE};
-    const size_t turned = turned_floats(shape, sequence->keys);
+    const size_t turned = turned_floats(head, sequence->keys);
 
     square.value_panel = square.key_panel + SQUARE * head;
     square.dk_turned = square.value_panel + SQUARE * head;
@@ -341,7 +341,8 @@ rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *
     RLHFI_TRY(rlhfi_buffer_reserve(context, &compute->index, 2 * ((size_t)shape->sequences + 1)));
     gradient.root = root = (int64_t *)(void *)compute->index.data;
     RLHFI_TRY(survey(context, &gradient, root, &roots, &most_keys, &work));
-    RLHFI_TRY(rlhfi_scratch_reserve(context, scratch_floats(shape, most_keys, gradient.most_joined)));
+    RLHFI_TRY(rlhfi_scratch_reserve(
+        context, rlhfi_attend_backward_scratch(shape->head_dim, most_keys, gradient.most_joined)));
     if (work < INLINE_WORK)
         for (int64_t i = 0; i < roots * shape->kv_heads; i++)
             gradient_task(&gradient, i, 0);

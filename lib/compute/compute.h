@@ -172,6 +172,21 @@ double rlhfi_expm1_double(double x);
  * gets a piece next allocates nothing. */
 rlhf_status rlhfi_compute_match(rlhf_context *context, const rlhf_context *other);
 
+/* Bytes that the buffers of a context grow to at such work: for plans of memory. */
+typedef struct rlhfi_compute_work {
+    int32_t workers;
+    bool backward;
+    int64_t rows;                          /* of products; 0 = only the head */
+    int64_t sequences, keys, joined;       /* of attention; keys of the longest one, and of the longest with a prefix */
+    int64_t head_dim;
+    const int64_t (*product)[2];           /* widths in and out of the layers' products */
+    int64_t products;
+    bool packed_weights;                   /* the weights come as panels */
+    bool transposed_weights, biases;       /* stored [out, in]; with gradients of biases */
+    int64_t head_rows, width, vocabulary;  /* of the language-model head */
+} rlhfi_compute_work;
+uint64_t rlhfi_compute_plan(const rlhfi_compute_work *work);
+
 size_t rlhfi_compute_describe(const rlhf_context *context, char *buffer, size_t capacity);
 
 #endif

@@ -139,14 +139,14 @@ static rlhf_status scratch_make(const rlhfi_model *model, const rlhfi_tape *tape
 }
 
 /* How many gradient buffers: one per group, within bounds of memory. */
-static int64_t count_buffers(const rlhfi_tape *tape, int64_t extent)
+int64_t rlhfi_gradient_buffers(const rlhfi_model *model, int64_t groups)
 {
-    int64_t most = BUFFER_FLOATS / extent;
+    int64_t most = BUFFER_FLOATS / (model->table->layers_end - model->table->layers_begin);
 
     if (most > MOST_BUFFERS)
         most = MOST_BUFFERS;
-    if (most > tape->groups.count)
-        most = tape->groups.count;
+    if (most > groups)
+        most = groups;
     return most < 1 ? 1 : most;
 }
 
@@ -162,7 +162,7 @@ rlhf_status rlhfi_backward(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_
         return RLHF_OK;
     RLHFI_TRY(rlhfi_model_need_gradient(model));
     run.extent = table->layers_end - table->layers_begin;
-    run.buffers = count_buffers(tape, run.extent);
+    run.buffers = rlhfi_gradient_buffers(model, tape->groups.count);
     if (run.buffers > 1) {
         run.gradient = rlhfi_scratch(model, run.buffers * run.extent, sizeof(float));
         run.origin = table->layers_begin;

@@ -1,9 +1,6 @@
 /* The trunk from tokens to the hidden states behind the final norm, over ragged batches. */
 #include "model/internal.h"
 
-/* Rows of a group when a batch is cut: enough for the products to run at full speed, few enough for the cache. */
-enum { GROUP_ROWS = 128 };
-
 void *rlhfi_scratch(const rlhfi_model *model, int64_t count, size_t size)
 {
     return rlhfi_arena_alloc(model->arena, (size_t)(count > 0 ? count : 1), size);
@@ -253,7 +250,7 @@ rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rl
     for (int64_t s = 0, row = 0; s < batch->sequences; s++)
         for (int64_t i = 0; i < batch->offset[s + 1] - batch->offset[s]; i++)
             position[row++] = (int32_t)(i + (batch->prefix != NULL ? batch->prefix[s] : 0));
-    RLHFI_TRY(rlhfi_groups_make(model, batch, rlhfi_model_is_small(model) ? GROUP_ROWS : INT64_MAX, &groups));
+    RLHFI_TRY(rlhfi_groups_make(model, batch, rlhfi_model_is_small(model) ? RLHFI_GROUP_ROWS : INT64_MAX, &groups));
     if (tape != NULL) {
         RLHFI_TRY(tape_make(model, tokens, &made));
         made->position = position;

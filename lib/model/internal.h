@@ -3,6 +3,7 @@
 #define RLHFI_MODEL_INTERNAL_H
 
 #include "model/model.h"
+#include <rlhf/memory_plan.h>
 
 /* ---- architecture.c --------------------------------------------------------------------------------------------- */
 
@@ -192,6 +193,22 @@ rlhf_status rlhfi_groups_run(const rlhfi_model *model, bool parallel, int64_t co
 int64_t rlhfi_groups_workers(const rlhfi_model *model, bool parallel);
 rlhf_status rlhfi_lanes_need(rlhfi_model *model);
 void rlhfi_lanes_release(rlhfi_model *model);
+
+/* ---- memory_plan.c: memory before it is asked for --------------------------------------------------------------- */
+
+/* What a model reads off a batch. */
+typedef struct rlhfi_reading {
+    int64_t items;
+    bool training, entropy, mean_log_prob, best; /* what is kept of each item */
+} rlhfi_reading;
+/* Makes the arena's next block as large as the rest of the call needs; NOMEM, with the numbers, above memory_limit. */
+rlhf_status rlhfi_plan_reserve(rlhfi_model *model, const rlhfi_ragged *batch, const rlhfi_reading *reading);
+/* Tokens that scoring takes through the trunk at once, unless one row alone is longer. */
+enum { RLHFI_SLICE_TOKENS = 2048 };
+/* Rows of a group when a batch is cut: enough for the products to run at full speed, few enough for the cache. */
+enum { RLHFI_GROUP_ROWS = 128 };
+/* backward.c: how many gradient buffers so many groups have. */
+int64_t rlhfi_gradient_buffers(const rlhfi_model *model, int64_t groups);
 
 /* ---- forward.c -------------------------------------------------------------------------------------------------- */
 

@@ -93,6 +93,9 @@ rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65]);
 rlhf_status rlhfi_model_writable(rlhfi_model *model);
 rlhf_status rlhfi_model_need_gradient(rlhfi_model *model);       /* allocates gradient, zeroed, if there is none */
 
+/* NOMEM, with the numbers, if bytes are more than the option memory_limit. */
+rlhf_status rlhfi_plan_check(const rlhfi_model *model, uint64_t bytes, const char *what);
+
 /* ---- forward and backward --------------------------------------------------------------------------------------- */
 
 typedef struct rlhfi_ragged {          /* sequences one behind the other, each from position 0 */

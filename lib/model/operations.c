@@ -3,8 +3,6 @@
  * None of it changes a bit of what is read off; only the order in which a shared prompt's gradients are summed. */
 #include "model/internal.h"
 
-/* Tokens that scoring takes through the trunk at once, unless one row alone is longer. */
-enum { SLICE_TOKENS = 2048 };
 /* A prompt shorter than SHORTEST_SHARED costs less than keeping its rows together. In small models, whose workers take
  * whole families, a family is full when its completions have FAMILY_TOKENS, and the next row begins another. */
 enum { SHORTEST_SHARED = 8, FAMILY_TOKENS = 256, FAMILY_PROMPTS = 4 };
@@ -163,7 +161,7 @@ static int64_t slice_rows(const rlhf_batch_view *view, int64_t first, enum readi
         tokens += row_tokens(view, r, reading);
         if (r > first && same_prompt(view, r - 1, r, reading))
             tokens -= view->prompt_length[r];
-        if (tokens > SLICE_TOKENS && r > first)
+        if (tokens > RLHFI_SLICE_TOKENS && r > first)
             break;
     }
     return r - first;
@@ -205,6 +203,7 @@ rlhf_status rlhfi_model_log_probs(rlhfi_model *model, const rlhf_batch_view *bat
         RLHFI_GOTO(plan_make(model, batch, first, rows, RESPONSE_TOKENS, &plan));
         if (plan.count == 0)
             continue;
+        RLHFI_GOTO(rlhfi_plan_reserve(model, &plan.batch, &(rlhfi_reading){.items = plan.count}));
         RLHFI_GOTO(rlhfi_forward_more(model, &plan.batch, NULL, &hidden));
         status = rlhfi_head(model->context, plan.count, model->architecture.width, model->architecture.vocabulary,
                             hidden, plan.row, rlhfi_head_weight(model), plan.target, inverse_temperature, &result);
@@ -230,6 +229,7 @@ rlhf_status rlhfi_model_scalars(rlhfi_model *model, const rlhf_batch_view *batch
         RLHFI_GOTO(plan_make(model, batch, first, rows, reading, &plan));
         if (plan.count == 0)
             continue;
+        RLHFI_GOTO(rlhfi_plan_reserve(model, &plan.batch, &(rlhfi_reading){.items = plan.count}));
         RLHFI_GOTO(rlhfi_forward_more(model, &plan.batch, NULL, &hidden));
         status = rlhfi_scalar_head(model, plan.count, plan.row, hidden, out + done_items);
         done_items += plan.count;
@@ -269,10 +269,14 @@ static rlhf_status train_tokens(rlhfi_model *model, const rlhf_batch_view *batch
     int64_t width = model->architecture.width, vocabulary = model->architecture.vocabulary;
     rlhfi_tape *tape;
     struct plan plan;
+    rlhfi_reading reading;
     float *hidden, *d_hidden;
     rlhf_status status;
 
     RLHFI_TRY(plan_make(model, batch, 0, batch->rows, RESPONSE_TOKENS, &plan));
+    reading = (rlhfi_reading){.items = plan.count, .training = true, .entropy = result->entropy != NULL,
+                              .mean_log_prob = result->mean_log_prob != NULL, .best = result->best != NULL};
+    RLHFI_TRY(rlhfi_plan_reserve(model, &plan.batch, &reading));
     RLHFI_TRY(rlhfi_forward_more(model, &plan.batch, &tape, &hidden));
     result->log_prob = rlhfi_scratch(model, plan.count, sizeof(float));
     result->log_sum_exp = rlhfi_scratch(model, plan.count, sizeof(float));
@@ -342,6 +346,7 @@ static rlhf_status train_scalars(rlhfi_model *model, const rlhf_batch_view *batc
     rlhf_status status;
 
     RLHFI_TRY(plan_make(model, batch, 0, batch->rows, reading, &plan));
+    RLHFI_TRY(rlhfi_plan_reserve(model, &plan.batch, &(rlhfi_reading){.items = plan.count, .training = true}));
     RLHFI_TRY(rlhfi_forward_more(model, &plan.batch, &tape, &hidden));
     scalar = rlhfi_scratch(model, plan.count, sizeof *scalar);
     d_scalar = zeros(model, plan.count);
