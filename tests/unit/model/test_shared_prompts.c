@@ -130,7 +130,8 @@ static double worst_difference(const rlhfi_model *model, const double *expected,
     return worst;
 }
 
-/* The gradient with families against the sum in double over single rows; then, with activations computed again, the same bits. */
+/* The gradient with families against the sum in double over single rows; then, with activations computed again, the
+ * same bits. */
 static float *check_gradients(rlhf_context *context, const struct named_config *config, enum kind kind, double *worst,
                               size_t *size)
 {
