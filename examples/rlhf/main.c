@@ -53,7 +53,8 @@ static const command commands[] = {
      "  --reward-model DIR a reward model: with --data PAIRS\n"
      "  --rows N           at most N rows of the data\n"
      "  --bad-rows skip    count rows that cannot be read instead of stopping\n"},
-    {"inspect", command_inspect, "what a model, tokenizer or dataset is", "  rlhf inspect PATH\n"},
+    {"inspect", command_inspect, "what a model, tokenizer or dataset is", "  rlhf inspect PATH\n"
+     "  rlhf inspect MODEL --plan sft|ppo [--batch N] [--seq N] [--recompute]\n"},
     {"check", command_check, "prove exactness on a model of yours",
      "  rlhf check ratio --model DIR   sampled and recomputed log-probabilities must be equal bit for bit\n"
      "  --data FILE        prompts (default: a beginning-of-sequence token)\n"},

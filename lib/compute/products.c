@@ -150,19 +150,28 @@ static void empty_product(const rlhfi_block *work)
             work->c[i * work->ldc + j] = work->bias != NULL ? work->bias[j] : 0.0f;
 }
 
+size_t rlhfi_product_scratch(void) { return (size_t)ROW_BLOCK * SLAB; }
+
+static int64_t portion_columns(int64_t k) { return PACK_LIMIT / k / RLHFI_PANEL * RLHFI_PANEL; }
+
+size_t rlhfi_product_packed(int64_t n, int64_t k)
+{
+    k = smaller(k, K_LIMIT);
+    return (size_t)(rounded_up(smaller(n, portion_columns(k)), RLHFI_PANEL) * k);
+}
+
 /* One block of k: columns of B in as many portions as the pack buffer needs. */
 static rlhf_status product_portions(rlhf_context *context, const rlhfi_block *work, int transpose_b, const float *b,
                                     int64_t ldb)
 {
     rlhfi_buffer *packed = &rlhfi_compute_of(context)->packed;
     bool direct = !transpose_b && work->m <= DIRECT_ROWS;
-    int64_t most = direct ? work->n : PACK_LIMIT / work->k / RLHFI_PANEL * RLHFI_PANEL;
+    int64_t most = direct ? work->n : portion_columns(work->k);
 
     if (work->a_row == 1)
-        RLHFI_TRY(rlhfi_scratch_reserve(context, ROW_BLOCK * SLAB));
+        RLHFI_TRY(rlhfi_scratch_reserve(context, rlhfi_product_scratch()));
     if (!direct)
-        RLHFI_TRY(rlhfi_buffer_reserve(
-            context, packed, (size_t)(rounded_up(smaller(work->n, most), RLHFI_PANEL) * work->k)));
+        RLHFI_TRY(rlhfi_buffer_reserve(context, packed, rlhfi_product_packed(work->n, work->k)));
     for (int64_t j = 0; j < work->n; j += most) {
         rlhfi_block portion = *work;
         portion.n = smaller(most, work->n - j);

@@ -31,6 +31,15 @@ static inline rlhfi_compute *rlhfi_compute_of(const rlhf_context *context)
     return context->products;
 }
 
+/* Floats that a buffer has when count are asked for. */
+size_t rlhfi_buffer_size(size_t count);
+/* Floats of a thread's scratch for the head's forward pass, and for a transposed left-hand matrix. */
+size_t rlhfi_head_scratch(int64_t d);
+size_t rlhfi_product_scratch(void);
+/* Floats of the packed right-hand matrix [k, n] of a product. */
+size_t rlhfi_product_packed(int64_t n, int64_t k);
+enum { RLHFI_HEAD_ROWS = 512 }; /* of the head that are worked on at a time */
+
 /* Makes room for count floats; the contents are lost. */
 rlhf_status rlhfi_buffer_reserve(rlhf_context *context, rlhfi_buffer *buffer, size_t count);
 /* The same for every thread's scratch. */

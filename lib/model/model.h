@@ -101,12 +101,18 @@ rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65]);
 rlhf_status rlhfi_model_writable(rlhfi_model *model);
 rlhf_status rlhfi_model_need_gradient(rlhfi_model *model);       /* allocates gradient, zeroed, if there is none */
 
+/* NOMEM, with the numbers, if bytes are more than the option memory_limit. */
+rlhf_status rlhfi_plan_check(const rlhfi_model *model, uint64_t bytes, const char *what);
+
 /* ---- forward and backward --------------------------------------------------------------------------------------- */
 
 typedef struct rlhfi_ragged {          /* sequences one behind the other, each from position 0 */
     int64_t sequences;
     const int64_t *offset;             /* [sequences+1] */
     const int32_t *tokens;
+    /* NULL = none. prefix[s] > 0: sequence s goes on, from that position, behind the last sequence before it that has
+     * prefix 0, of exactly that length (a prompt and its completions). */
+    const int64_t *prefix;             /* [sequences] */
 } rlhfi_ragged;
 
 /* What the backward pass needs of a forward pass; lives in the model's arena until the next forward pass begins. */

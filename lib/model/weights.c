@@ -87,8 +87,10 @@ done:
 rlhf_status rlhfi_model_need_weights(rlhfi_model *model)
 {
     const rlhfi_parameter *last = &model->parameters[model->parameter_count - 1];
+    int64_t count = last->offset + last->elements;
 
-    return weights_create(&model->weights, model->context, last->offset + last->elements);
+    RLHFI_TRY(rlhfi_plan_check(model, (uint64_t)count * sizeof(float), "the model's weights"));
+    return weights_create(&model->weights, model->context, count);
 }
 
 rlhfi_model *rlhfi_model_retain(rlhfi_model *model)

@@ -75,6 +75,8 @@ const rlhfi_key rlhfi_keys[] = {
     INTEGER("per_device_train_batch_size", R, "8", 1, 1e6, 0, "pairs that go through the model side by side"),
     INTEGER("per_device_train_batch_size", POLICY, "8", 1, 1e6, 0, "completions trained on side by side"),
     INTEGER("gradient_accumulation_steps", ALL, "1", 1, 1e6, 0, "batches per optimizer step"),
+    BOOLEAN("gradient_checkpointing", ALL, "false", 0,
+            "computes activations again in the backward pass: less memory, more time, the same result"),
     BOOLEAN("shuffle_dataset", ALL, "true", 0, "whether each epoch has an order of its own"),
 
     /* sampling */

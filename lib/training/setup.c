@@ -218,6 +218,8 @@ rlhf_status rlhfi_setup_role(rlhfi_trainer *trainer, const char *name, rlhfi_mod
                    : (uint64_t)ceil(rlhfi_recipe_number(recipe, "warmup_ratio") * (double)trainer->planned_updates);
     role->name = name;
     role->model = model;
+    if (rlhfi_recipe_boolean(recipe, "gradient_checkpointing")) /* else as the model was made */
+        model->options.recompute_activations = 1;
     RLHFI_TRY(rlhfi_optimizer_create(&role->optimizer, model, &options));
     trainer->state.roles++;
     return RLHF_OK;

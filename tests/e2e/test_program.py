@@ -303,6 +303,7 @@ def test_generate_score_eval():
     )
     assert numbers["kl"]["mean"] == 0
     succeeds("inspect", "policy")
+    succeeds("inspect", "policy", "--plan", "ppo", "--batch", "4", "--seq", "32", "--recompute")
     succeeds("inspect", "judge")
     succeeds("inspect", "pairs.jsonl")
 

@@ -36,8 +36,9 @@ static void make_problem(struct problem *p, int64_t sequences, const int64_t *le
 
 static rlhfi_attention shape_of(const struct problem *p)
 {
-    return (rlhfi_attention){p->sequences, p->offset, p->length, p->key, p->value, p->ldkv,
-                             p->heads, p->kv_heads, p->head_dim, p->window, p->scale};
+    return (rlhfi_attention){.sequences = p->sequences, .query_offset = p->offset, .key_length = p->length,
+                             .key = p->key, .value = p->value, .ldkv = p->ldkv, .heads = p->heads,
+                             .kv_heads = p->kv_heads, .head_dim = p->head_dim, .window = p->window, .scale = p->scale};
 }
 
 /* Probabilities of one query; returns the log-sum-exp. */
@@ -224,7 +225,8 @@ static void test_refuses_nonsense(void **state)
     int64_t offset[2] = {0, 4}, length = 3;
     float x[64] = {0};
     const float *row = x;
-    rlhfi_attention shape = {1, offset, &length, &row, &row, 4, 1, 1, 4, 0, 1.0f};
+    rlhfi_attention shape = {.sequences = 1, .query_offset = offset, .key_length = &length, .key = &row, .value = &row,
+                             .ldkv = 4, .heads = 1, .kv_heads = 1, .head_dim = 4, .scale = 1.0f};
 
     (void)state;
     assert_int_equal(rlhfi_attend(contexts[0], &shape, x, 4, x, 4, NULL), RLHF_E_INVAL); /* more queries than keys */
