@@ -91,10 +91,63 @@ static int inspect_dataset(program *program, const char *path)
     return EXIT_DONE;
 }
 
+/* One line of the table, in MB. */
+static void print_plan(const char *role, const rlhf_memory_plan *plan)
+{
+    const uint64_t columns[] = {plan->weights, plan->gradient, plan->moments, plan->activations,
+                                plan->scratch, plan->panels,   plan->total};
+    printf("%-14s", role);
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
+        printf(" %11.1f", (double)columns[i] / 1e6);
+    printf("\n");
+}
+
+/* What training takes. PPO's other models are taken to be of the policy's size. */
+static int inspect_plan(program *program, const char *path, const char *method, int64_t rows, int64_t tokens,
+                        bool recompute)
+{
+    bool ppo = strcmp(method, "ppo") == 0;
+    rlhf_policy *policy = NULL;
+    rlhf_model_options options;
+    rlhf_memory_shape shape;
+    rlhf_memory_plan train = {.struct_size = sizeof train}, score = {.struct_size = sizeof score};
+    if (!ppo && strcmp(method, "sft") != 0)
+        return program_usage("inspect: --plan knows sft and ppo");
+    rlhf_model_options_init(&options, sizeof options);
+    options.recompute_activations = recompute;
+    rlhf_memory_shape_init(&shape, sizeof shape);
+    shape.rows = rows;
+    shape.row_tokens = tokens;
+    rlhf_status status = rlhf_policy_load(&policy, program->context, path, &options);
+    if (status == RLHF_OK)
+        status = rlhf_policy_memory_plan(policy, &shape, &train);
+    shape.training = 0;
+    if (status == RLHF_OK)
+        status = rlhf_policy_memory_plan(policy, &shape, &score);
+    if (status == RLHF_OK) {
+        printf("%s, %lld rows of %lld tokens, in MB%s\n%-14s %11s %11s %11s %11s %11s %11s %11s\n", method,
+               (long long)rows, (long long)tokens, recompute ? ", activations computed again" : "", "", "weights",
+               "gradient", "moments", "activations", "scratch", "panels", "total");
+        print_plan("policy", &train);
+        if (ppo) {
+            print_plan("value model", &train);
+            print_plan("reference", &score);
+            print_plan("reward model", &score);
+            printf("%-14s %83.1f\n", "all", 2e-6 * (double)(train.total + score.total));
+        }
+    }
+    rlhf_policy_release(&policy);
+    return status == RLHF_OK ? EXIT_DONE : program_fail(program, status, path);
+}
+
 int command_inspect(program *program, arguments *arguments)
 {
     const char *path = arguments_word(arguments, 0);
     (void)arguments_text(arguments, "seed", NULL);
+    const char *plan = arguments_text(arguments, "plan", NULL);
+    int64_t rows = arguments_integer(arguments, "batch", 8, 1, 1000000);
+    int64_t tokens = arguments_integer(arguments, "seq", 256, 2, 10000000);
+    bool recompute = arguments_flag(arguments, "recompute");
     if (path == NULL)
         return program_usage("inspect: a path is needed");
     if (!arguments_finish(arguments))
@@ -104,5 +157,7 @@ int command_inspect(program *program, arguments *arguments)
         fprintf(stderr, "rlhf: %s: no such file or directory\n", path);
         return EXIT_FAILED;
     }
+    if (plan != NULL)
+        return inspect_plan(program, path, plan, rows, tokens, recompute);
     return S_ISDIR(what.st_mode) ? inspect_model(program, path) : inspect_dataset(program, path);
 }

@@ -53,25 +53,51 @@ static const command commands[] = {
      "  --reward-model DIR a reward model: with --data PAIRS\n"
      "  --rows N           at most N rows of the data\n"
      "  --bad-rows skip    count rows that cannot be read instead of stopping\n"},
-    {"inspect", command_inspect, "what a model, tokenizer or dataset is", "  rlhf inspect PATH\n"},
+    {"inspect", command_inspect, "what a model, tokenizer or dataset is", "  rlhf inspect PATH\n"
+     "  rlhf inspect MODEL --plan sft|ppo [--batch N] [--seq N] [--recompute]\n"},
     {"check", command_check, "prove exactness on a model of yours",
      "  rlhf check ratio --model DIR   sampled and recomputed log-probabilities must be equal bit for bit\n"
      "  --data FILE        prompts (default: a beginning-of-sequence token)\n"},
+    {"bench", command_bench, "measure the machine and the library, as the scripts for other engines do",
+     "  rlhf bench WHAT    peaks      fused multiply-adds, bfloat16 products, reading\n"
+     "                     gemm       the dense products of a shape, or of --m N --n N --k N\n"
+     "                     train      a step on --batch sequences of --seq tokens: backward pass, clipping, AdamW\n"
+     "                     score      their log-probabilities\n"
+     "                     decode     --new tokens behind --batch prompts of --prompt tokens\n"
+     "                     reward     a step of a reward model on --batch pairs\n"
+     "                     reinforce  an iteration: --batch rollouts, --samples to a prompt, reference, update\n"
+     "                     ppo        an iteration with value and reward model, --epochs updates\n"
+     "                     startup    a process from its start to the end of its first iteration\n"
+     "  --shape NAME       tiny (stories260K), small, smollm2 (default), gpt2: with random weights, or\n"
+     "  --model DIR        a model of yours\n"
+     "  --dtype FORMAT     f32 (default) or bf16; --weights bf16: the weights in memory, too\n"
+     "  --batch N  --seq N  --prompt N  --new N  --samples N  --epochs N  --micro N (rows that train side by side)\n"
+     "  --repeat N         samples (default 5; the median is told); --warmup N before them (default 1)\n"
+     "  --profile          train: forward and backward pass, trunk and head\n"
+     "  --recompute        activations are computed again instead of kept\n"
+     "  --no-peaks         without the share of the machine's peak, which is measured after the work\n"
+     "  --json             one object a line, with the keys of the other scripts\n"},
     {"version", NULL, "version and machine", ""},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-static const char *const flags[] = {"help", "quiet", "json", "resume", "overwrite", "keys", "blis", NULL};
+static const char *const flags[] = {"help", "quiet",   "json",      "resume",   "overwrite", "keys",
+                                    "blis", "profile", "recompute", "no-peaks", NULL};
 
-/* The one thing that a signal handler may touch. */
+/* What a signal handler may touch. */
 static rlhf_context *interrupted;
+static volatile sig_atomic_t stop_asked;
+
+bool program_interrupted(void)
+{
+    return stop_asked != 0;
+}
 
 static void on_interrupt(int number)
 {
-    static volatile sig_atomic_t before;
-    if (before)
+    if (stop_asked)
         _exit(128 + number);
-    before = 1;
+    stop_asked = 1;
     rlhf_context_cancel(interrupted);
 }
 

@@ -52,6 +52,8 @@ typedef struct program {
 } program;
 
 double clock_seconds(void);
+/* True once the user asked to stop, for loops around calls that do not stop by themselves. */
+bool program_interrupted(void);
 /* Prints "rlhf: what: text of the context" and returns the exit status of the code. */
 int program_fail(program *program, rlhf_status status, const char *what);
 int program_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -94,6 +96,7 @@ int command_score(program *program, arguments *arguments);
 int command_evaluate(program *program, arguments *arguments);
 int command_inspect(program *program, arguments *arguments);
 int command_check(program *program, arguments *arguments);
+int command_bench(program *program, arguments *arguments);
 int command_quickstart(program *program, arguments *arguments);
 
 /* One training run with progress and metrics on the terminal; used by train, run and quickstart. */

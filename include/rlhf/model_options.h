@@ -18,6 +18,9 @@ typedef struct rlhf_model_options {
                                       needs compute_format RLHF_BFLOAT16; training then rounds stochastically */
     int32_t recompute_activations; /* 1: the backward pass computes each layer again instead of keeping its
                                       activations: less memory, a third more arithmetic, the same bits; default 0 */
+    uint64_t memory_limit;         /* bytes that the model may need: weights, gradient, moments, activations, scratch;
+                                      what would need more is refused with both numbers (NOMEM) before it is asked
+                                      for. Default 0: no limit */
 } rlhf_model_options;
 
 /** Fills defaults.  owner -    null nothing happens    errors none    threads safe    since 0.1 */

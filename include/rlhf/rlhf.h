@@ -13,6 +13,7 @@
 #include "reference.h"
 #include "reward_model.h"
 #include "value_model.h"
+#include "memory_plan.h"
 #include "scorer.h"
 #include "rollout.h"
 #include "objective.h"

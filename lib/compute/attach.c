@@ -58,17 +58,21 @@ rlhf_status rlhfi_compute_attach(rlhf_context *context)
     return RLHF_OK;
 }
 
+/* A few sizes per doubling: sequences that grow token by token ask for a little more each time. */
+size_t rlhfi_buffer_size(size_t count)
+{
+    size_t step = 64;
+
+    while (step <= count / 8)
+        step *= 2;
+    return count <= SIZE_MAX - step ? (count + step - 1) / step * step : count;
+}
+
 rlhf_status rlhfi_buffer_reserve(rlhf_context *context, rlhfi_buffer *buffer, size_t count)
 {
     if (count <= buffer->capacity)
         return RLHF_OK;
-    /* A few sizes per doubling: sequences that grow token by token ask for a little more each time. */
-    size_t step = 64;
-    while (step <= count / 8)
-        step *= 2;
-    if (!rlhfi_add(count, step - 1, &count))
-        return rlhfi_out_of_memory(context);
-    count -= count % step;
+    count = rlhfi_buffer_size(count);
     rlhfi_free(context, buffer->data); /* first: the contents are lost anyway, and both at once would be a peak */
     buffer->capacity = 0;
     buffer->data = rlhfi_alloc_array(context, count, sizeof *buffer->data);

@@ -1,8 +1,10 @@
-/* Backward pass of causal attention. A task is one key/value head of one sequence: it alone writes that head's dk
- * and dv and the dq of the query heads that share it. Probabilities are computed again, in squares of 256 queries by
+/* Backward pass of causal attention. A task is one key/value head of one sequence and of those that continue it (a
+ * prompt and its completions): it alone writes that head's dk and dv and the dq of the query heads that share it. A
+ * continuation gathers dk and dv over all its keys by itself, then its prefix's part is added to the prefix's own,
+ * continuations ascending. Probabilities are computed again, in squares of 256 queries by
  * 256 keys, so that each square is one link of the chains over queries (dk, dv) and over keys (dq). Heads narrower
  * than a vector sum dk and dv transposed, a key per lane, and turn them around at the end. */
-#include "compute/state.h"
+#include "compute/attention.h"
 
 enum {
     SQUARE = RLHFI_CHUNK,
@@ -21,12 +23,22 @@ struct gradient {
     const float *q, *out, *log_sum_exp, *dout;
     float *dq, *dk, *dv;
     int64_t ldq, ldout, lddout, lddq, lddkv;
+    const int64_t *root;  /* [roots + 1] the sequences without a prefix; each goes before those that continue it */
+    int64_t most_joined;  /* keys of the longest sequence with a prefix */
     rlhfi_buffer *scratch;
+};
+
+/* One key/value head of a sequence: its keys, prefix included, as one matrix. */
+struct sequence {
+    int64_t row, first, keys; /* first query: its row in q and its position; keys in all */
+    const float *key, *value;
+    float *dk, *dv;
+    int64_t ldkv, lddkv;
 };
 
 /* One square: queries t0.. of one head against keys u0..; all pointers stand at its corner. */
 struct square {
-    int64_t t0, u0, queries, keys;
+    int64_t t0, u0, queries, keys, ldkv, lddkv;
     const float *q, *dout, *key, *value, *log_sum_exp;
     float *dq, *dk, *dv;
     float *p, *ds, *key_panel, *value_panel;
@@ -34,15 +46,15 @@ struct square {
     float *dk_turned, *dv_turned; /* narrow heads: [keys/32][head_dim][32] of the whole sequence */
 };
 
-static size_t turned_floats(const rlhfi_attention *shape, int64_t keys)
+static size_t turned_floats(int64_t head_dim, int64_t keys)
 {
-    return shape->head_dim < NARROW ? (size_t)(keys + RLHFI_PANEL) * (size_t)shape->head_dim : 0;
+    return head_dim < NARROW ? (size_t)(keys + RLHFI_PANEL) * (size_t)head_dim : 0;
 }
 
-static size_t scratch_floats(const rlhfi_attention *shape, int64_t keys)
+size_t rlhfi_attend_backward_scratch(int64_t head_dim, int64_t keys, int64_t joined)
 {
-    return 2 * (size_t)SQUARE * STRIDE + 2 * (size_t)SQUARE * (size_t)shape->head_dim + SQUARE +
-           2 * turned_floats(shape, keys);
+    return 2 * (size_t)SQUARE * STRIDE + 2 * (size_t)SQUARE * (size_t)head_dim + SQUARE +
+           2 * turned_floats(head_dim, keys) + 4 * (size_t)joined * (size_t)head_dim;
 }
 
 /* Queries of the square that see any of the keys [u, u+count) of the sequence. */
@@ -101,11 +113,11 @@ static void add_key_gradients(const struct gradient *gradient, const struct squa
         int64_t m = smaller(KEY_ROWS, square->keys - j), from, to;
         queries_of(shape, square, square->u0 + j, m, &from, &to);
         multiply(gradient, m, head, to - from, square->p + from * STRIDE + j, 1, STRIDE,
-                 square->dout + from * gradient->lddout, gradient->lddout, 1, square->dv + j * gradient->lddkv,
-                 gradient->lddkv);
+                 square->dout + from * gradient->lddout, gradient->lddout, 1, square->dv + j * square->lddkv,
+                 square->lddkv);
         multiply(gradient, m, head, to - from, square->ds + from * STRIDE + j, 1, STRIDE,
-                 square->q + from * gradient->ldq, gradient->ldq, 1, square->dk + j * gradient->lddkv,
-                 gradient->lddkv);
+                 square->q + from * gradient->ldq, gradient->ldq, 1, square->dk + j * square->lddkv,
+                 square->lddkv);
     }
 }
 
@@ -133,12 +145,12 @@ static void add_query_gradients(const struct gradient *gradient, const struct sq
         int64_t from = shape->window > 0 ? larger(0, query + 1 - shape->window - square->u0) : 0;
         int64_t to = smaller(square->keys, query + m - square->u0);
         multiply(gradient, m, shape->head_dim, to - from, square->ds + t * STRIDE + from, STRIDE, 1,
-                 square->key + from * shape->ldkv, shape->ldkv, 1, square->dq + t * gradient->lddq, gradient->lddq);
+                 square->key + from * square->ldkv, square->ldkv, 1, square->dq + t * gradient->lddq, gradient->lddq);
     }
 }
 
 /* turned [length/32][head_dim][32] to rows */
-static void turn_back(const struct gradient *gradient, int64_t length, const float *turned, float *rows)
+static void turn_back(const struct gradient *gradient, int64_t length, const float *turned, float *rows, int64_t ld)
 {
     const int64_t head = gradient->shape->head_dim;
     float ones[16], nowhere[NARROW];
@@ -148,7 +160,7 @@ static void turn_back(const struct gradient *gradient, int64_t length, const flo
     for (int64_t u = 0; u < length; u += 16) {
         float *to[16];
         for (int64_t j = 0; j < 16; j++)
-            to[j] = u + j < length ? rows + (u + j) * gradient->lddkv : nowhere;
+            to[j] = u + j < length ? rows + (u + j) * ld : nowhere;
         gradient->kernels->spread_columns(head, turned + u / RLHFI_PANEL * RLHFI_PANEL * head + u % RLHFI_PANEL, ones,
                                           to);
     }
@@ -162,7 +174,7 @@ static void zero_rows(int64_t rows, int64_t n, float *x, int64_t ld)
 
 static void pack_square(const struct gradient *gradient, const struct square *square)
 {
-    const int64_t head = gradient->shape->head_dim, ldkv = gradient->shape->ldkv;
+    const int64_t head = gradient->shape->head_dim, ldkv = square->ldkv;
 
     for (int64_t j = 0; j < square->keys; j += RLHFI_PANEL) {
         int64_t n = smaller(RLHFI_PANEL, square->keys - j);
@@ -172,17 +184,18 @@ static void pack_square(const struct gradient *gradient, const struct square *sq
 }
 
 /* All squares of one query head. */
-static void head_gradients(const struct gradient *gradient, int64_t s, int64_t h, struct square *square, float *dk,
-                           float *dv, float *delta)
+static void head_gradients(const struct gradient *gradient, const struct sequence *sequence, int64_t h,
+                           struct square *square, float *delta)
 {
     const rlhfi_attention *shape = gradient->shape;
-    const int64_t begin = shape->query_offset[s], length = shape->query_offset[s + 1] - begin, head = shape->head_dim;
-    const int64_t g = h / (shape->heads / shape->kv_heads);
+    const int64_t head = shape->head_dim;
 
-    for (int64_t t0 = 0; t0 < length; t0 += SQUARE) {
-        int64_t row = begin + t0, u0 = 0;
+    square->ldkv = sequence->ldkv;
+    square->lddkv = sequence->lddkv;
+    for (int64_t t0 = sequence->first; t0 < sequence->keys; t0 += SQUARE) {
+        int64_t row = sequence->row + t0 - sequence->first, u0 = 0;
         square->t0 = t0;
-        square->queries = smaller(SQUARE, length - t0);
+        square->queries = smaller(SQUARE, sequence->keys - t0);
         square->q = gradient->q + row * gradient->ldq + h * head;
         square->dq = gradient->dq + row * gradient->lddq + h * head;
         square->dout = gradient->dout + row * gradient->lddout + h * head;
@@ -195,11 +208,11 @@ static void head_gradients(const struct gradient *gradient, int64_t s, int64_t h
             u0 = larger(0, t0 + 1 - shape->window) / SQUARE * SQUARE;
         for (; u0 < t0 + square->queries; u0 += SQUARE) {
             square->u0 = u0;
-            square->keys = smaller(SQUARE, length - u0);
-            square->key = shape->key[s] + u0 * shape->ldkv + g * head;
-            square->value = shape->value[s] + u0 * shape->ldkv + g * head;
-            square->dk = dk + u0 * gradient->lddkv;
-            square->dv = dv + u0 * gradient->lddkv;
+            square->keys = smaller(SQUARE, sequence->keys - u0);
+            square->key = sequence->key + u0 * sequence->ldkv;
+            square->value = sequence->value + u0 * sequence->ldkv;
+            square->dk = sequence->dk + u0 * sequence->lddkv;
+            square->dv = sequence->dv + u0 * sequence->lddkv;
             pack_square(gradient, square);
             probabilities(gradient, square);
             if (head < NARROW)
@@ -211,18 +224,15 @@ static void head_gradients(const struct gradient *gradient, int64_t s, int64_t h
     }
 }
 
-static void gradient_task(void *argument, int64_t index, int32_t worker)
+/* All query heads of key/value head g; dk and dv are written. */
+static void sequence_gradients(const struct gradient *gradient, const struct sequence *sequence, int64_t g,
+                               float *scratch)
 {
-    const struct gradient *gradient = argument;
     const rlhfi_attention *shape = gradient->shape;
-    const int64_t s = index / shape->kv_heads, g = index % shape->kv_heads, head = shape->head_dim;
-    const int64_t begin = shape->query_offset[s], length = shape->query_offset[s + 1] - begin;
-    const int64_t group = shape->heads / shape->kv_heads;
-    float *dk = gradient->dk + begin * gradient->lddkv + g * head,
-          *dv = gradient->dv + begin * gradient->lddkv + g * head;
-    float *scratch = gradient->scratch[worker].data, *delta = scratch + 2 * SQUARE * STRIDE;
+    const int64_t head = shape->head_dim, group = shape->heads / shape->kv_heads;
+    float *delta = scratch + 2 * SQUARE * STRIDE;
     struct square square = {.p = scratch, .ds = scratch + SQUARE * STRIDE, .delta = delta, .key_panel = delta + SQUARE};
-    const size_t turned = turned_floats(shape, length);
+    const size_t turned = turned_floats(head, sequence->keys);
 
     square.value_panel = square.key_panel + SQUARE * head;
     square.dk_turned = square.value_panel + SQUARE * head;
@@ -230,15 +240,90 @@ static void gradient_task(void *argument, int64_t index, int32_t worker)
     if (head < NARROW) {
         memset(square.dk_turned, 0, 2 * turned * sizeof(float));
     } else {
-        zero_rows(length, head, dk, gradient->lddkv);
-        zero_rows(length, head, dv, gradient->lddkv);
+        zero_rows(sequence->keys, head, sequence->dk, sequence->lddkv);
+        zero_rows(sequence->keys, head, sequence->dv, sequence->lddkv);
     }
     for (int64_t h = g * group; h < (g + 1) * group; h++)
-        head_gradients(gradient, s, h, &square, dk, dv, delta);
+        head_gradients(gradient, sequence, h, &square, delta);
     if (head < NARROW) {
-        turn_back(gradient, length, square.dk_turned, dk);
-        turn_back(gradient, length, square.dv_turned, dv);
+        turn_back(gradient, sequence->keys, square.dk_turned, sequence->dk, sequence->lddkv);
+        turn_back(gradient, sequence->keys, square.dv_turned, sequence->dv, sequence->lddkv);
     }
+}
+
+/* A sequence's own rows of dk and dv, and the rows of its keys. */
+static struct sequence own_rows(const struct gradient *gradient, int64_t s, int64_t g)
+{
+    const rlhfi_attention *shape = gradient->shape;
+    const int64_t row = shape->query_offset[s], head = shape->head_dim, at = row * gradient->lddkv + g * head;
+
+    return (struct sequence){.row = row, .keys = shape->query_offset[s + 1] - row, .key = shape->key[s] + g * head,
+                             .value = shape->value[s] + g * head, .dk = gradient->dk + at, .dv = gradient->dv + at,
+                             .ldkv = shape->ldkv, .lddkv = gradient->lddkv};
+}
+
+/* Sequence s, which continues root. */
+static void continuation_gradients(const struct gradient *gradient, const struct sequence *root, int64_t s, int64_t g,
+                                   float *scratch)
+{
+    const rlhfi_kernels *kernels = gradient->kernels;
+    const int64_t head = gradient->shape->head_dim, prefix = root->keys, room = gradient->most_joined * head;
+    struct sequence own = own_rows(gradient, s, g);
+    float *key = scratch, *value = key + room;
+    struct sequence joined = {.row = own.row, .first = prefix, .keys = prefix + own.keys, .key = key, .value = value,
+                              .dk = value + room, .dv = value + 2 * room, .ldkv = head, .lddkv = head};
+
+    rlhfi_join_rows(kernels, prefix, joined.keys, head, root->key, own.key, own.ldkv, key);
+    rlhfi_join_rows(kernels, prefix, joined.keys, head, root->value, own.value, own.ldkv, value);
+    sequence_gradients(gradient, &joined, g, scratch + 4 * room);
+    for (int64_t u = 0; u < prefix; u++) {
+        kernels->add(head, root->dk + u * root->lddkv, joined.dk + u * head);
+        kernels->add(head, root->dv + u * root->lddkv, joined.dv + u * head);
+    }
+    for (int64_t u = 0; u < own.keys; u++) {
+        memcpy(own.dk + u * own.lddkv, joined.dk + (prefix + u) * head, (size_t)head * sizeof(float));
+        memcpy(own.dv + u * own.lddkv, joined.dv + (prefix + u) * head, (size_t)head * sizeof(float));
+    }
+}
+
+static void gradient_task(void *argument, int64_t index, int32_t worker)
+{
+    const struct gradient *gradient = argument;
+    const rlhfi_attention *shape = gradient->shape;
+    const int64_t g = index % shape->kv_heads, *root = gradient->root + index / shape->kv_heads;
+    const struct sequence first = own_rows(gradient, root[0], g);
+    float *scratch = gradient->scratch[worker].data;
+
+    sequence_gradients(gradient, &first, g, scratch + 4 * gradient->most_joined * shape->head_dim);
+    for (int64_t s = root[0] + 1; s < root[1]; s++)
+        continuation_gradients(gradient, &first, s, g, scratch);
+}
+
+/* Checks the shape; finds the roots and the longest sequences. */
+static rlhf_status survey(rlhf_context *context, struct gradient *gradient, int64_t *root, int64_t *roots,
+                          int64_t *most_keys, double *work)
+{
+    const rlhfi_attention *shape = gradient->shape;
+
+    RLHFI_REQUIRE(context, shape->heads > 0 && shape->kv_heads > 0 && shape->head_dim > 0 &&
+                               shape->heads % shape->kv_heads == 0 && shape->window >= 0);
+    for (int64_t s = 0; s < shape->sequences; s++) {
+        int64_t length = shape->query_offset[s + 1] - shape->query_offset[s], prefix = rlhfi_prefix_length(shape, s);
+        RLHFI_REQUIRE(context, length >= 0 && prefix >= 0 && length + prefix == shape->key_length[s]);
+        if (prefix == 0) {
+            root[(*roots)++] = s;
+        } else {
+            int64_t of = *roots > 0 ? root[*roots - 1] : s;
+            RLHFI_REQUIRE(context, of < s && prefix == shape->key_length[of] &&
+                                       shape->prefix_key[s] == shape->key[of] &&
+                                       shape->prefix_value[s] == shape->value[of]);
+            gradient->most_joined = larger(gradient->most_joined, shape->key_length[s]);
+        }
+        *most_keys = larger(*most_keys, shape->key_length[s]);
+        *work += (double)length * (double)shape->key_length[s] * shape->heads * shape->head_dim;
+    }
+    root[*roots] = shape->sequences;
+    return RLHF_OK;
 }
 
 rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq,
@@ -246,24 +331,22 @@ rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *
                                   int64_t lddout, float *dq, int64_t lddq, float *dk, float *dv, int64_t lddkv)
 {
     rlhfi_compute *compute = rlhfi_compute_of(context);
-    struct gradient gradient = {rlhfi_kernels_of(context), shape, q, out, log_sum_exp, dout, dq, dk, dv,
-                                ldq, ldout, lddout, lddq, lddkv, compute->worker};
-    int64_t most_keys = 0;
+    struct gradient gradient = {.kernels = rlhfi_kernels_of(context), .shape = shape, .q = q, .out = out,
+                                .log_sum_exp = log_sum_exp, .dout = dout, .dq = dq, .dk = dk, .dv = dv, .ldq = ldq,
+                                .ldout = ldout, .lddout = lddout, .lddq = lddq, .lddkv = lddkv,
+                                .scratch = compute->worker};
+    int64_t most_keys = 0, roots = 0, *root;
     double work = 0.0;
 
-    RLHFI_REQUIRE(context, shape->heads > 0 && shape->kv_heads > 0 && shape->head_dim > 0 &&
-                               shape->heads % shape->kv_heads == 0 && shape->window >= 0);
-    for (int64_t s = 0; s < shape->sequences; s++) {
-        int64_t length = shape->query_offset[s + 1] - shape->query_offset[s];
-        RLHFI_REQUIRE(context, length >= 0 && length == shape->key_length[s]);
-        most_keys = larger(most_keys, length);
-        work += (double)length * (double)length * shape->heads * shape->head_dim;
-    }
-    RLHFI_TRY(rlhfi_scratch_reserve(context, scratch_floats(shape, most_keys)));
+    RLHFI_TRY(rlhfi_buffer_reserve(context, &compute->index, 2 * ((size_t)shape->sequences + 1)));
+    gradient.root = root = (int64_t *)(void *)compute->index.data;
+    RLHFI_TRY(survey(context, &gradient, root, &roots, &most_keys, &work));
+    RLHFI_TRY(rlhfi_scratch_reserve(
+        context, rlhfi_attend_backward_scratch(shape->head_dim, most_keys, gradient.most_joined)));
     if (work < INLINE_WORK)
-        for (int64_t i = 0; i < shape->sequences * shape->kv_heads; i++)
+        for (int64_t i = 0; i < roots * shape->kv_heads; i++)
             gradient_task(&gradient, i, 0);
     else
-        rlhfi_parallel(context, shape->sequences * shape->kv_heads, gradient_task, &gradient);
+        rlhfi_parallel(context, roots * shape->kv_heads, gradient_task, &gradient);
     return RLHF_OK;
 }

@@ -22,7 +22,7 @@ struct panel {
 
 static void compute_scores(const rlhfi_attention_part *part, const struct panel *panel)
 {
-    const int64_t head = part->shape->head_dim, ldkv = part->shape->ldkv;
+    const int64_t head = part->shape->head_dim, ldkv = part->ldkv;
 
     for (int64_t r = 0; r < panel->rows; r++) {
         int64_t t = (panel->row + r) / part->group, h = (panel->row + r) % part->group;
@@ -51,7 +51,7 @@ static void softmax(const rlhfi_attention_part *part, const struct panel *panel,
 
 static void weigh_values(const rlhfi_attention_part *part, const struct panel *panel)
 {
-    const int64_t head = part->shape->head_dim, ldkv = part->shape->ldkv;
+    const int64_t head = part->shape->head_dim, ldkv = part->ldkv;
 
     /* C starts from +0, which also turns a sum of -0 into +0: then masked products cannot show. */
     memset(panel->out, 0, (size_t)(head * PANEL) * sizeof(float));

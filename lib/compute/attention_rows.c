@@ -37,7 +37,7 @@ static void compute_scores(const rlhfi_attention_part *part, const struct pieces
         if (from >= to)
             continue;
         for (int64_t j = 0; j < keys; j += RLHFI_PANEL)
-            part->kernels->pack(1, head, smaller(RLHFI_PANEL, keys - j), part->key + (u + j) * shape->ldkv, shape->ldkv,
+            part->kernels->pack(1, head, smaller(RLHFI_PANEL, keys - j), part->key + (u + j) * part->ldkv, part->ldkv,
                                 pieces->panel + j * head);
         rlhfi_block work = {.m = (to - from) * part->group, .n = keys, .k = head,
                             .a = pieces->q + from * part->group * head, .a_row = head, .a_step = 1, .b = pieces->panel,
@@ -57,8 +57,8 @@ static void weigh_values(const rlhfi_attention_part *part, const struct pieces *
     while (u < part->keys) {
         int64_t end = rlhfi_chain_end(u, part->keys);
         rlhfi_block work = {.m = part->rows, .n = shape->head_dim, .k = end - u, .a = pieces->scores + u,
-                            .a_row = pieces->width, .a_step = 1, .b = part->value + u * shape->ldkv,
-                            .ldb = shape->ldkv, .panel_stride = RLHFI_PANEL, .accumulate = 1, .c = pieces->out,
+                            .a_row = pieces->width, .a_step = 1, .b = part->value + u * part->ldkv,
+                            .ldb = part->ldkv, .panel_stride = RLHFI_PANEL, .accumulate = 1, .c = pieces->out,
                             .ldc = shape->head_dim};
         part->kernels->product(&work);
         u = end;

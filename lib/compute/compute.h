@@ -94,15 +94,34 @@ typedef struct rlhfi_attention {
     int32_t heads, kv_heads, head_dim;
     int64_t window;                  /* 0 = none; else a query sees the last `window` keys, itself included */
     float scale;                     /* applied after the dot product */
+    /* NULL = none. The first prefix_length[s] of the sequence's keys stand elsewhere, likewise ldkv apart, because
+     * several sequences share them; key[s] and value[s] are then the rows behind them. key_length counts both. */
+    const float *const *prefix_key, *const *prefix_value; /* [sequences] */
+    const int64_t *prefix_length;                         /* [sequences] 0 = this one has none */
 } rlhfi_attention;
 /* out[t] = sum_u p_u v_u, p = softmax(scale * q.k): scores by chain over head_dim, maximum, exp, sum by lanes over u
  * (u counted from the first key of the sequence), output by chain over u of p_u*v_u (restart every 256 u), then one
  * division by the sum. log_sum_exp [rows, heads] is kept for the backward pass (NULL = not kept). Never T x T. */
 rlhf_status rlhfi_attend(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq, float *out,
                          int64_t ldout, float *log_sum_exp);
-/* For whole sequences (query rows = key rows). dq, dk, dv are written (not added); k/v gradients are the sum over the
- * query heads of the group in ascending order, over queries ascending as a chain. key/value/dk/dv are rows of the
- * flattened batch with leading dimension ldkv. */
+/* The same for keys and values that stand in pages of RLHFI_PAGE tokens (a cache), without a window. At `key` floats
+ * from a page's beginning stand the keys as columns [kv_heads][head_dim][RLHFI_PAGE], at `value` the values as rows
+ * [RLHFI_PAGE][kv_heads*head_dim]; what stands behind the last key does not matter. */
+enum { RLHFI_PAGE = 32 };
+typedef struct rlhfi_attention_pages {
+    int64_t sequences;
+    const int64_t *query_offset, *key_length; /* as above */
+    const float *const *const *page;          /* [sequences][pages] */
+    int64_t key, value;
+    int32_t heads, kv_heads, head_dim;
+    float scale;
+} rlhfi_attention_pages;
+rlhf_status rlhfi_attend_pages(rlhf_context *context, const rlhfi_attention_pages *shape, const float *q, int64_t ldq,
+                               float *out, int64_t ldout);
+/* For whole sequences (query rows = key rows behind the prefix). dq, dk, dv are written (not added); k/v gradients are
+ * the sum over the query heads of the group in ascending order, over queries ascending as a chain. key/value/dk/dv are
+ * rows of the flattened batch with leading dimension ldkv. A prefix must be the last sequence before it that has none,
+ * as a whole: to that one's gradients, the sums of each sequence that continues it are added, sequences ascending. */
 rlhf_status rlhfi_attend_backward(rlhf_context *context, const rlhfi_attention *shape, const float *q, int64_t ldq,
                                   const float *out, int64_t ldout, const float *log_sum_exp, const float *dout,
                                   int64_t lddout, float *dq, int64_t lddq, float *dk, float *dv, int64_t lddkv);
@@ -131,6 +150,10 @@ rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, 
 /* The same numbers from logits that are already there (the sampler's few rows): bit for bit those of rlhfi_head. */
 void rlhfi_head_from_logits(rlhf_context *context, int64_t rows, int64_t vocabulary, const float *logits, int64_t ld,
                             const int32_t *target, float inverse_temperature, const rlhfi_head_result *result);
+/* What a token is drawn by: weight = e^((z - top) * inverse_temperature), top the largest logit. In double and without
+ * fused operations, so the same on every machine. From any thread. */
+void rlhfi_sampling_weights(const rlhf_context *context, int64_t n, const float *z, double top,
+                            double inverse_temperature, double *weight);
 /* One row: softmax(z * inverse_temperature) into p; returns the log-sum-exp. */
 float rlhfi_softmax_row(rlhf_context *context, int64_t n, const float *z, float inverse_temperature, float *p);
 
@@ -166,6 +189,21 @@ double rlhfi_expm1_double(double x);
 /* Gives a context the scratch that another has grown to. For contexts that take turns at the same work: whichever
  * gets a piece next allocates nothing. */
 rlhf_status rlhfi_compute_match(rlhf_context *context, const rlhf_context *other);
+
+/* Bytes that the buffers of a context grow to at such work: for plans of memory. */
+typedef struct rlhfi_compute_work {
+    int32_t workers;
+    bool backward;
+    int64_t rows;                          /* of products; 0 = only the head */
+    int64_t sequences, keys, joined;       /* of attention; keys of the longest one, and of the longest with a prefix */
+    int64_t head_dim;
+    const int64_t (*product)[2];           /* widths in and out of the layers' products */
+    int64_t products;
+    bool packed_weights;                   /* the weights come as panels */
+    bool transposed_weights, biases;       /* stored [out, in]; with gradients of biases */
+    int64_t head_rows, width, vocabulary;  /* of the language-model head */
+} rlhfi_compute_work;
+uint64_t rlhfi_compute_plan(const rlhfi_compute_work *work);
 
 size_t rlhfi_compute_describe(const rlhf_context *context, char *buffer, size_t capacity);
 

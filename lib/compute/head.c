@@ -6,7 +6,7 @@
 #include "compute/state.h"
 
 enum {
-    ROW_GROUP = 512,  /* rows whose parts are kept at a time */
+    ROW_GROUP = RLHFI_HEAD_ROWS, /* whose parts are kept at a time */
     ROW_TILE = 48,    /* rows whose logits of one block are kept: 192 KB */
     FEW_BLOCKS = 8,   /* with fewer blocks the rows are cut too */
     ROW_PIECE = 96,
@@ -80,7 +80,7 @@ struct head {
     rlhfi_buffer *scratch;
 };
 
-static size_t scratch_floats(int64_t d)
+size_t rlhfi_head_scratch(int64_t d)
 {
     return (size_t)RLHFI_HEAD_BLOCK * (size_t)d + (size_t)ROW_TILE * (RLHFI_HEAD_BLOCK + 16);
 }
@@ -127,7 +127,7 @@ rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t v
     RLHFI_REQUIRE(context, target != NULL || result->log_prob == NULL);
     for (int64_t i = 0; target != NULL && i < rows; i++)
         RLHFI_REQUIRE(context, target[i] >= 0 && target[i] < vocabulary);
-    RLHFI_TRY(rlhfi_scratch_reserve(context, scratch_floats(d)));
+    RLHFI_TRY(rlhfi_scratch_reserve(context, rlhfi_head_scratch(d)));
     RLHFI_TRY(rlhfi_buffer_reserve(context, &compute->tile,
                                    (size_t)smaller(rows, ROW_GROUP) * (1 + (size_t)head.blocks * part_floats)));
     if (row != NULL)
@@ -203,6 +203,12 @@ void rlhfi_head_from_logits(rlhf_context *context, int64_t rows, int64_t vocabul
     struct logits work = {rlhfi_kernels_of(context), vocabulary, ld, logits, target, inverse_temperature, result};
 
     rlhfi_parallel_ranges(context, rows, rlhfi_rows_per_piece(vocabulary, 1 << 14), logits_range, &work);
+}
+
+void rlhfi_sampling_weights(const rlhf_context *context, int64_t n, const float *z, double top,
+                            double inverse_temperature, double *weight)
+{
+    rlhfi_kernels_of(context)->sampling_weights(n, z, top, inverse_temperature, weight);
 }
 
 float rlhfi_softmax_row(rlhf_context *context, int64_t n, const float *z, float inverse_temperature, float *p)

@@ -4,7 +4,7 @@
 #include "compute/state.h"
 
 enum {
-    ROWS = 512,               /* rows of a chunk */
+    ROWS = RLHFI_HEAD_ROWS,   /* rows of a chunk */
     BLOCK = RLHFI_HEAD_BLOCK, /* logits of a block */
     PIECE = 1 << 13           /* logits of a task */
 };

@@ -39,6 +39,18 @@ typedef struct rlhfi_score_columns {
     float scale, first[16], end[16];
 } rlhfi_score_columns;
 
+/* One query's attention over pages of 32 keys (compute.h: rlhfi_attention_pages). */
+typedef struct rlhfi_paged_query {
+    const float *const *page;
+    int64_t keys, key, value, value_width;
+    int64_t kv_heads, group, head_dim; /* group: query heads that share a key/value head */
+    int64_t score_stride;              /* keys in whole pages at least */
+    float scale;
+    const float *q;                    /* [kv_heads*group, head_dim] */
+    float *out;                        /* likewise */
+    float *scratch;                    /* kv_heads * group * (score_stride + 1) */
+} rlhfi_paged_query;
+
 /* What a row's softmax needs from one block of logits z: x = z * inverse_temperature, m its maximum. */
 typedef struct rlhfi_head_part {
     float highest;  /* max z */
@@ -57,6 +69,9 @@ typedef struct rlhfi_kernels {
     const char *name;
 
     void (*product)(const rlhfi_block *work);
+    /* The same for B as it stands, [n,k] with rows ldb apart, n <= 32, a_step 1. panel: scratch of 256 * 32
+     * floats. The rows behind are fetched meanwhile, whether there are any or not. */
+    void (*product_direct)(const rlhfi_block *work, float *panel);
     /* One panel of n <= 32 columns from B stored [n,k] (transposed) or [k,n]; missing columns are left undefined. */
     void (*pack)(int transposed, int64_t k, int64_t n, const float *source, int64_t ld, float *panel);
     /* rows of n floats, ld apart, one behind the other into to */
@@ -94,6 +109,7 @@ typedef struct rlhfi_kernels {
     void (*softmax_columns)(const rlhfi_score_columns *columns, int rows, float *s, float *sum, float *maximum);
     /* to[j][i] = x[i*32 + j] / divisor[j] for n numbers of 16 rows */
     void (*spread_columns)(int64_t n, const float *x, const float *divisor, float *const *to);
+    void (*attend_pages)(const rlhfi_paged_query *work);
     void (*divide)(int64_t n, const float *x, float by, float *y);
     /* lanes over n of a*b */
     float (*dot)(int64_t n, const float *a, const float *b);
@@ -104,6 +120,7 @@ typedef struct rlhfi_kernels {
     void (*head_slope)(int64_t n, const rlhfi_head_slope *slope, float *z);
     /* p = e^(z*inverse_temperature - maximum) * factor */
     void (*exp_scaled)(int64_t n, const float *z, float inverse_temperature, float maximum, float factor, float *p);
+    void (*sampling_weights)(int64_t n, const float *z, double top, double inverse_temperature, double *weight);
 
     /* The polynomials, for tests and vector callers: y = f(x). */
     void (*exp)(int64_t n, const float *x, float *y);

@@ -2,7 +2,10 @@
  * KERNELS_NAME. */
 #include "compute/math_template.h"
 #include "compute/tiles_template.h"
+#include "compute/direct_template.h"
 #include "compute/rows_template.h"
+#include "compute/pages_template.h"
+#include "compute/sampling_template.h"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -12,6 +15,7 @@
 const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .name = TEXT(KERNELS_NAME),
     .product = k_product,
+    .product_direct = k_product_direct,
     .pack = k_pack,
     .copy_rows = k_copy_rows,
     .add = k_add,
@@ -31,12 +35,14 @@ const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .softmax = k_softmax,
     .softmax_columns = k_softmax_columns,
     .spread_columns = k_spread_columns,
+    .attend_pages = k_attend_pages,
     .divide = k_divide,
     .dot = k_dot,
     .softmax_backward = k_softmax_backward,
     .head_part = k_head_part,
     .head_slope = k_head_slope,
     .exp_scaled = k_exp_scaled,
+    .sampling_weights = k_sampling_weights,
     .exp = k_exp,
     .log = k_log,
     .tanh = k_tanh,

@@ -16,7 +16,8 @@ enum {
     SLAB = 512,             /* k of a column-major left-hand block that is copied at a time; a multiple of the chunk */
     SLAB_STRIDE = 768,      /* distance of its k from which copying pays: pages and cache sets run out */
     DIRECT_ROWS = 16,       /* up to so many rows a row-major right-hand matrix is read where it is */
-    PANELS_PER_PACK = 4
+    PANELS_PER_PACK = 4,
+    FEW_ROWS = 64           /* up to so many rows a column-major right-hand matrix is read where it is */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -149,19 +150,28 @@ static void empty_product(const rlhfi_block *work)
             work->c[i * work->ldc + j] = work->bias != NULL ? work->bias[j] : 0.0f;
 }
 
+size_t rlhfi_product_scratch(void) { return (size_t)ROW_BLOCK * SLAB; }
+
+static int64_t portion_columns(int64_t k) { return PACK_LIMIT / k / RLHFI_PANEL * RLHFI_PANEL; }
+
+size_t rlhfi_product_packed(int64_t n, int64_t k)
+{
+    k = smaller(k, K_LIMIT);
+    return (size_t)(rounded_up(smaller(n, portion_columns(k)), RLHFI_PANEL) * k);
+}
+
 /* One block of k: columns of B in as many portions as the pack buffer needs. */
 static rlhf_status product_portions(rlhf_context *context, const rlhfi_block *work, int transpose_b, const float *b,
                                     int64_t ldb)
 {
     rlhfi_buffer *packed = &rlhfi_compute_of(context)->packed;
     bool direct = !transpose_b && work->m <= DIRECT_ROWS;
-    int64_t most = direct ? work->n : PACK_LIMIT / work->k / RLHFI_PANEL * RLHFI_PANEL;
+    int64_t most = direct ? work->n : portion_columns(work->k);
 
     if (work->a_row == 1)
-        RLHFI_TRY(rlhfi_scratch_reserve(context, ROW_BLOCK * SLAB));
+        RLHFI_TRY(rlhfi_scratch_reserve(context, rlhfi_product_scratch()));
     if (!direct)
-        RLHFI_TRY(rlhfi_buffer_reserve(
-            context, packed, (size_t)(rounded_up(smaller(work->n, most), RLHFI_PANEL) * work->k)));
+        RLHFI_TRY(rlhfi_buffer_reserve(context, packed, rlhfi_product_packed(work->n, work->k)));
     for (int64_t j = 0; j < work->n; j += most) {
         rlhfi_block portion = *work;
         portion.n = smaller(most, work->n - j);
@@ -236,6 +246,11 @@ rlhf_status rlhfi_product(rlhf_context *context, int transpose_a, int transpose_
     if (k <= 0) {
         empty_product(&work);
         return RLHF_OK;
+    }
+    if (transpose_b && !transpose_a && m <= FEW_ROWS) {
+        work.b = b;
+        work.ldb = ldb;
+        return rlhfi_product_few_rows(context, &work);
     }
     if (rlhfi_blis_suits(context, m, n, k))
         return large_product(context, &work, transpose_b, b, ldb);

@@ -299,10 +299,28 @@ static void k_activate_backward(enum rlhfi_activation kind, int64_t n, const flo
     }
 }
 
+/* Heads of width 8: four of them fill a vector. */
+static int64_t rotate_small_heads(int64_t heads, const float *cosine, const float *sine, v16 sign, float *x)
+{
+    const v16 c = v16_load_quarters(cosine, cosine, cosine, cosine);
+    const v16 s = v16_mul(v16_load_quarters(sine, sine, sine, sine), sign);
+    int64_t h = 0;
+
+    for (; h + 4 <= heads; h += 4, x += 32) {
+        v16 a = v16_load_quarters(x, x + 8, x + 16, x + 24), b = v16_load_quarters(x + 4, x + 12, x + 20, x + 28);
+        v16_store_quarters(x, x + 8, x + 16, x + 24, v16_fnma(b, s, v16_mul(a, c)));
+        v16_store_quarters(x + 4, x + 12, x + 20, x + 28, v16_fma(a, s, v16_mul(b, c)));
+    }
+    return h;
+}
+
 static void k_rotate(int64_t heads, int64_t half, const float *cosine, const float *sine, float direction, float *x)
 {
     const v16 sign = v16_set(direction);
-    for (int64_t h = 0; h < heads; h++, x += 2 * half) {
+    const int64_t done = half == 4 ? rotate_small_heads(heads, cosine, sine, sign, x) : 0;
+
+    x += 2 * half * done;
+    for (int64_t h = done; h < heads; h++, x += 2 * half) {
         for (int64_t i = 0; i < half; i += 16) {
             v16 c = load_up_to(cosine + i, half - i), s = v16_mul(load_up_to(sine + i, half - i), sign);
             v16 a = load_up_to(x + i, half - i), b = load_up_to(x + half + i, half - i);

@@ -170,6 +170,16 @@ static inline void v16_transpose_quarters(v16 row[4])
                       _mm256_shuffle_ps(high.high, high2.high, 0xee));
 }
 
+static inline void v16_exchange_quarters(v16 row[4])
+{
+    v16 a = row[0], b = row[1], c = row[2], d = row[3];
+
+    row[0] = V16_BOTH(v16, _mm256_permute2f128_ps(a.low, b.low, 0x20), _mm256_permute2f128_ps(c.low, d.low, 0x20));
+    row[1] = V16_BOTH(v16, _mm256_permute2f128_ps(a.low, b.low, 0x31), _mm256_permute2f128_ps(c.low, d.low, 0x31));
+    row[2] = V16_BOTH(v16, _mm256_permute2f128_ps(a.high, b.high, 0x20), _mm256_permute2f128_ps(c.high, d.high, 0x20));
+    row[3] = V16_BOTH(v16, _mm256_permute2f128_ps(a.high, b.high, 0x31), _mm256_permute2f128_ps(c.high, d.high, 0x31));
+}
+
 static inline v16d v16d_zero(void)
 {
     __m256d zero = _mm256_setzero_pd();

@@ -101,6 +101,17 @@ static inline void v16_transpose_quarters(v16 row[4])
     row[3] = _mm512_shuffle_ps(high, high2, 0xee);
 }
 
+static inline void v16_exchange_quarters(v16 row[4])
+{
+    v16 low = _mm512_shuffle_f32x4(row[0], row[1], 0x44), high = _mm512_shuffle_f32x4(row[0], row[1], 0xee);
+    v16 low2 = _mm512_shuffle_f32x4(row[2], row[3], 0x44), high2 = _mm512_shuffle_f32x4(row[2], row[3], 0xee);
+
+    row[0] = _mm512_shuffle_f32x4(low, low2, 0x88);
+    row[1] = _mm512_shuffle_f32x4(low, low2, 0xdd);
+    row[2] = _mm512_shuffle_f32x4(high, high2, 0x88);
+    row[3] = _mm512_shuffle_f32x4(high, high2, 0xdd);
+}
+
 static inline v16d v16d_zero(void) { return (v16d){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
 
 static inline v16d v16d_add_square(v16d sum, v16 x)

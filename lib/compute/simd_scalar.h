@@ -146,6 +146,16 @@ static inline void v16_transpose_quarters(v16 row[4])
     }
 }
 
+/* Quarter j of row[i] becomes quarter i of row[j]. */
+static inline void v16_exchange_quarters(v16 row[4])
+{
+    v16 before[4] = {row[0], row[1], row[2], row[3]};
+
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+            memcpy(row[i].lane + 4 * j, before[j].lane + 4 * i, 4 * sizeof(float));
+}
+
 static inline v16d v16d_zero(void) { V16_MAKE(v16d, 0.0); }
 /* sum + x*x in double: the product of two floats is exact there, so one rounding */
 static inline v16d v16d_add_square(v16d sum, v16 x)

@@ -31,6 +31,15 @@ static inline rlhfi_compute *rlhfi_compute_of(const rlhf_context *context)
     return context->products;
 }
 
+/* Floats that a buffer has when count are asked for. */
+size_t rlhfi_buffer_size(size_t count);
+/* Floats of a thread's scratch for the head's forward pass, and for a transposed left-hand matrix. */
+size_t rlhfi_head_scratch(int64_t d);
+size_t rlhfi_product_scratch(void);
+/* Floats of the packed right-hand matrix [k, n] of a product. */
+size_t rlhfi_product_packed(int64_t n, int64_t k);
+enum { RLHFI_HEAD_ROWS = 512 }; /* of the head that are worked on at a time */
+
 /* Makes room for count floats; the contents are lost. */
 rlhf_status rlhfi_buffer_reserve(rlhf_context *context, rlhfi_buffer *buffer, size_t count);
 /* The same for every thread's scratch. */
@@ -44,6 +53,8 @@ int64_t rlhfi_rows_per_piece(int64_t width, int64_t elements);
 
 /* Cuts the product into tiles and runs them on the pool. B must be readable as rlhfi_block says. */
 void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work);
+/* products_rows.c: work->b is stored [n,k], rows ldb apart; a_step 1; meant for m <= 64. */
+rlhf_status rlhfi_product_few_rows(rlhf_context *context, const rlhfi_block *work);
 /* All panels of B stored [n,k] (transposed) or [k,n] into panel [ceil(n/32)][k][32]. */
 void rlhfi_pack_panels(rlhf_context *context, int transposed, int64_t k, int64_t n, const float *source, int64_t ld,
                        float *panel);

@@ -99,6 +99,14 @@ void *rlhfi_arena_alloc(rlhfi_arena *arena, size_t count, size_t size)
     return piece;
 }
 
+rlhf_status rlhfi_arena_reserve(rlhfi_arena *arena, size_t bytes)
+{
+    for (size_t i = arena->current; i < arena->count; i++)
+        if (arena->blocks[i].capacity - (i == arena->current ? arena->blocks[i].used : 0) >= bytes)
+            return RLHF_OK;
+    return add_block(arena, bytes) != NULL ? RLHF_OK : RLHF_E_NOMEM;
+}
+
 size_t rlhfi_arena_mark(const rlhfi_arena *arena)
 {
     if (arena->count == 0)

@@ -1,5 +1,5 @@
 /* SHA-256 (FIPS 180-4), for receipts and recorded results. */
-#include "core/core.h"
+#include "core/internal.h"
 
 static const uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -62,6 +62,16 @@ static void mix_block(uint32_t state[8], const uint8_t block[64])
     state[7] += h;
 }
 
+static void mix_blocks(rlhfi_sha256 *hash, const uint8_t *next, size_t blocks)
+{
+    if (hash->instructions) {
+        rlhfi_sha256_instructions(hash->state, next, blocks, round_constants);
+        return;
+    }
+    for (; blocks > 0; blocks--, next += 64)
+        mix_block(hash->state, next);
+}
+
 void rlhfi_sha256_init(rlhfi_sha256 *hash)
 {
     static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
@@ -69,6 +79,7 @@ void rlhfi_sha256_init(rlhfi_sha256 *hash)
 
     memcpy(hash->state, start, sizeof start);
     hash->bytes = 0;
+    hash->instructions = rlhfi_sha256_has_instructions();
 }
 
 void rlhfi_sha256_add(rlhfi_sha256 *hash, const void *bytes, size_t count)
@@ -84,12 +95,11 @@ void rlhfi_sha256_add(rlhfi_sha256 *hash, const void *bytes, size_t count)
         count -= taken;
         if (waiting + taken < 64)
             return;
-        mix_block(hash->state, hash->block);
+        mix_blocks(hash, hash->block, 1);
     }
-    for (; count >= 64; count -= 64, next += 64)
-        mix_block(hash->state, next);
-    if (count > 0)
-        memcpy(hash->block, next, count);
+    mix_blocks(hash, next, count / 64);
+    if (count % 64 > 0)
+        memcpy(hash->block, next + count / 64 * 64, count % 64);
 }
 
 void rlhfi_sha256_hex(rlhfi_sha256 *hash, char out[65])

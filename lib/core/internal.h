@@ -42,4 +42,8 @@ rlhf_status rlhfi_pool_create(struct rlhfi_pool **out, rlhf_context *context, in
 /* In a forked child (the workers do not exist there) only the memory is given back. */
 void rlhfi_pool_destroy(struct rlhfi_pool *pool, rlhf_context *context, bool forked);
 
+/* hash_x86.c: whole blocks of 64 bytes; only where the processor has instructions for it. */
+bool rlhfi_sha256_has_instructions(void);
+void rlhfi_sha256_instructions(uint32_t state[8], const uint8_t *next, size_t blocks, const uint32_t constants[64]);
+
 #endif

@@ -452,30 +452,64 @@ static void convert_to_int64(enum rlhfi_dtype dtype, const unsigned char *bytes,
 
 #undef CONVERT
 
-/* Through a small buffer on the stack, so that reading a checkpoint needs no memory beyond its destination. */
-static rlhf_status read_converted(rlhfi_safetensors *file, const rlhfi_tensor_info *info, void *out, size_t out_width,
-                                  void (*convert)(enum rlhfi_dtype, const unsigned char *, size_t, void *))
+/* Reading copies from the page cache and, the first time, asks for the pages of the destination: both go faster on
+ * several threads, piece by piece. */
+enum { PIECE = 1 << 20 };
+
+struct reading {
+    rlhfi_safetensors *file;
+    const rlhfi_tensor_info *info;
+    unsigned char *out;
+    size_t out_width;
+    void (*convert)(enum rlhfi_dtype, const unsigned char *, size_t, void *); /* NULL: bytes as they are */
+    int status;
+};
+
+/* Converted through a small buffer on the stack: reading a checkpoint needs no memory beyond its destination. */
+static rlhf_status read_piece(const struct reading *reading, uint64_t from, uint64_t to)
 {
     unsigned char buffer[16384];
-    size_t width = rlhfi_dtype_bytes(info->dtype);
-    uint64_t done = 0;
+    size_t width = rlhfi_dtype_bytes(reading->info->dtype);
 
-    while (done < info->bytes) {
-        size_t piece = info->bytes - done < sizeof buffer ? (size_t)(info->bytes - done) : sizeof buffer;
-        RLHFI_TRY(read_bytes(file, info, done, buffer, piece));
-        convert(info->dtype, buffer, piece / width, (unsigned char *)out + done / width * out_width);
-        done += piece;
+    if (reading->convert == NULL)
+        return read_bytes(reading->file, reading->info, from, reading->out + from, (size_t)(to - from));
+    while (from < to) {
+        size_t piece = to - from < sizeof buffer ? (size_t)(to - from) : sizeof buffer;
+        RLHFI_TRY(read_bytes(reading->file, reading->info, from, buffer, piece));
+        reading->convert(reading->info->dtype, buffer, piece / width,
+                         reading->out + from / width * reading->out_width);
+        from += piece;
     }
     return RLHF_OK;
+}
+
+static void read_task(void *argument, int64_t index, int32_t worker)
+{
+    struct reading *reading = argument;
+    uint64_t from = (uint64_t)index * PIECE, rest = reading->info->bytes - from;
+    rlhf_status status = read_piece(reading, from, rest < PIECE ? from + rest : from + PIECE);
+
+    (void)worker;
+    if (status != RLHF_OK)
+        __atomic_store_n(&reading->status, (int)status, __ATOMIC_RELAXED);
+}
+
+static rlhf_status read_parallel(rlhfi_safetensors *file, const rlhfi_tensor_info *info, void *out, size_t out_width,
+                                 void (*convert)(enum rlhfi_dtype, const unsigned char *, size_t, void *))
+{
+    struct reading reading = {file, info, out, out_width, convert, RLHF_OK};
+
+    rlhfi_parallel(file->context, (int64_t)(info->bytes / PIECE + (info->bytes % PIECE != 0)), read_task, &reading);
+    return (rlhf_status)reading.status;
 }
 
 rlhf_status rlhfi_safetensors_read_float(rlhfi_safetensors *file, const rlhfi_tensor_info *info, float *out)
 {
     switch ((int)info->dtype) {
-    case RLHFI_F32: return read_bytes(file, info, 0, out, (size_t)info->bytes);
+    case RLHFI_F32: return rlhfi_safetensors_read_raw(file, info, out);
     case RLHFI_F16:
     case RLHFI_BF16:
-    case RLHFI_F64: return read_converted(file, info, out, sizeof *out, convert_to_float);
+    case RLHFI_F64: return read_parallel(file, info, out, sizeof *out, convert_to_float);
     default: return refuse(file, info, "float");
     }
 }
@@ -483,10 +517,10 @@ rlhf_status rlhfi_safetensors_read_float(rlhfi_safetensors *file, const rlhfi_te
 rlhf_status rlhfi_safetensors_read_double(rlhfi_safetensors *file, const rlhfi_tensor_info *info, double *out)
 {
     switch ((int)info->dtype) {
-    case RLHFI_F64: return read_bytes(file, info, 0, out, (size_t)info->bytes);
+    case RLHFI_F64: return rlhfi_safetensors_read_raw(file, info, out);
     case RLHFI_F16:
     case RLHFI_BF16:
-    case RLHFI_F32: return read_converted(file, info, out, sizeof *out, convert_to_double);
+    case RLHFI_F32: return read_parallel(file, info, out, sizeof *out, convert_to_double);
     default: return refuse(file, info, "double");
     }
 }
@@ -500,13 +534,13 @@ rlhf_status rlhfi_safetensors_read_int64(rlhfi_safetensors *file, const rlhfi_te
     case RLHFI_U16:
     case RLHFI_I16:
     case RLHFI_U32:
-    case RLHFI_I32: return read_converted(file, info, out, sizeof *out, convert_to_int64);
-    case RLHFI_I64: return read_bytes(file, info, 0, out, (size_t)info->bytes);
+    case RLHFI_I32: return read_parallel(file, info, out, sizeof *out, convert_to_int64);
+    case RLHFI_I64: return rlhfi_safetensors_read_raw(file, info, out);
     case RLHFI_U64: break;
     default: return refuse(file, info, "int64");
     }
     /* The same bits, unless the highest is set. */
-    RLHFI_TRY(read_bytes(file, info, 0, out, (size_t)info->bytes));
+    RLHFI_TRY(rlhfi_safetensors_read_raw(file, info, out));
     for (int64_t i = 0; i < info->elements; i++)
         if (out[i] < 0)
             return rlhfi_fail(file->context, RLHF_E_RANGE, "%s: tensor \"%s\": element %lld is larger than 2^63-1",
@@ -516,5 +550,5 @@ rlhf_status rlhfi_safetensors_read_int64(rlhfi_safetensors *file, const rlhfi_te
 
 rlhf_status rlhfi_safetensors_read_raw(rlhfi_safetensors *file, const rlhfi_tensor_info *info, void *out)
 {
-    return read_bytes(file, info, 0, out, (size_t)info->bytes);
+    return read_parallel(file, info, out, 1, NULL);
 }

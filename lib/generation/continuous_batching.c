@@ -1,8 +1,8 @@
 /* Continuous batching: one pass over the weights serves every sequence that is under way. A finished sequence leaves
  * its slot, the next row joins, and its prompt runs through the model beside the others' single tokens.
  *
- * A prompt runs once for all of its samples. The first sample's slot reads it, the other samples get a copy of the keys
- * and values and draw from the same logits. When there are fewer free slots than samples, the prompt also stays in a
+ * A prompt runs once for all of its samples. The first sample's slot reads it, the other samples refer to its keys and
+ * values and draw from the same logits. When there are fewer free slots than samples, the prompt also stays in a
  * spare slot until its last sample has begun. Rows begin in order, so one spare slot is enough.
  *
  * Nothing here can change a result: a row of logits has the same bits whatever stands beside it, and a draw depends on
@@ -232,7 +232,7 @@ static void draw_token(void *argument, int64_t index, int32_t worker)
         rlhfi_sampler_forbid(own->allowed, run->options.stop_tokens, run->options.stop_token_count);
         allowed = own->allowed;
     }
-    one->status = rlhfi_sample(NULL, allowed, batch->vocabulary, &run->options, u, &own->sampler, &one->token);
+    one->status = rlhfi_sample(run->context, allowed, batch->vocabulary, &run->options, u, &own->sampler, &one->token);
     if (one->status != RLHF_OK)
         return;
     rlhfi_head_from_logits(run->context, 1, batch->vocabulary, logits, batch->vocabulary, &one->token,
@@ -258,7 +258,7 @@ static rlhf_status check_draws(const batcher *batch)
 
 /* ---- what outlives the step -------------------------------------------------------------------------------------- */
 
-/* Rows that begin with a prompt which another slot holds, and go on, get a copy of it. */
+/* Rows that begin with a prompt which another slot holds, and go on, share it. */
 static rlhf_status share_prompts(batcher *batch)
 {
     for (int64_t i = 0; i < batch->draw_count; i++) {

@@ -10,12 +10,13 @@
 
 /* Draws a token from one row of logits with the uniform number u in (0,1): inverse of the cumulative distribution over
  * ids ascending after the filters of options. Greedy when temperature is 0 (smallest id among equals). scratch:
- * vocabulary doubles and int32s. */
+ * vocabulary doubles and int32s. Sets no error text (rows are drawn in parallel): the statuses are those of
+ * rlhfi_sampler_weights. */
 typedef struct rlhfi_sampler_scratch {
     double *probability;
     int32_t *order;
 } rlhfi_sampler_scratch;
-rlhf_status rlhfi_sample(rlhf_context *context, const float *logits, int64_t vocabulary,
+rlhf_status rlhfi_sample(const rlhf_context *context, const float *logits, int64_t vocabulary,
                          const rlhf_rollout_options *options, double u, const rlhfi_sampler_scratch *scratch,
                          int32_t *token);
 

@@ -9,8 +9,8 @@
 /* Writes to scratch->probability the weights that are sampled from: exp((z - maximum) / temperature), 0 where a filter
  * of options dropped the token. They are not divided by their sum. Sets no error text: NONFINITE for NaN or +infinity
  * among the logits, INVAL if every logit is -infinity. */
-rlhf_status rlhfi_sampler_weights(const float *logits, int64_t vocabulary, const rlhf_rollout_options *options,
-                                  const rlhfi_sampler_scratch *scratch);
+rlhf_status rlhfi_sampler_weights(const rlhf_context *context, const float *logits, int64_t vocabulary,
+                                  const rlhf_rollout_options *options, const rlhfi_sampler_scratch *scratch);
 /* Sum of the weights in the order in which a draw walks over them. */
 double rlhfi_sampler_total(const double *weight, int64_t vocabulary);
 /* Makes tokens impossible. */

@@ -350,7 +350,7 @@ rlhf_status rlhf_rollout_distribution(rlhf_context *context, const float *logits
     scratch.order = rlhfi_alloc_array(context, (size_t)vocabulary, sizeof *scratch.order);
     if (scratch.order == NULL)
         return RLHF_E_NOMEM;
-    status = rlhfi_sampler_weights(logits, vocabulary, &known, &scratch);
+    status = rlhfi_sampler_weights(context, logits, vocabulary, &known, &scratch);
     rlhfi_free(context, scratch.order);
     if (status != RLHF_OK)
         return rlhfi_fail(context, status, "logits: %s", rlhfi_sampler_problem(status));

@@ -9,7 +9,6 @@
 
 /* What the registers of the oldest x86-64 and of aarch64 hold. */
 typedef double pair __attribute__((vector_size(2 * sizeof(double))));
-typedef int64_t pair_bits __attribute__((vector_size(2 * sizeof(int64_t))));
 typedef float quad __attribute__((vector_size(4 * sizeof(float))));
 typedef int32_t quad_bits __attribute__((vector_size(4 * sizeof(int32_t))));
 enum { LANES = 8, BLOCK = 64 };
@@ -56,45 +55,6 @@ static int32_t first_equal(const float *logits, float top)
     while (logits[token] != top)
         token++;
     return token;
-}
-
-/* e^x for x <= 0: x = n log 2 + r, the series of e^r up to r^11/11! (relative error below 1e-14), times 2^n. Adding
- * 1.5 * 2^52 rounds to a whole number and leaves it in the low bits. Below -700 the result is 0. No fused operation is
- * wanted here: without one the oldest x86-64 computes the same bits, several at a time. */
-static inline pair exponential(pair x)
-{
-    pair shifted = x * 0x1.71547652b82fep+0 + 0x1.8p52;
-    pair n = shifted - 0x1.8p52;
-    pair r = (x - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
-    pair p = r * (1.0 / 39916800) + 1.0 / 3628800;
-
-    p = p * r + 1.0 / 362880;
-    p = p * r + 1.0 / 40320;
-    p = p * r + 1.0 / 5040;
-    p = p * r + 1.0 / 720;
-    p = p * r + 1.0 / 120;
-    p = p * r + 1.0 / 24;
-    p = p * r + 1.0 / 6;
-    p = p * r + 0.5;
-    p = p * r + 1.0;
-    p = p * r + 1.0;
-    return (pair)(((pair_bits)p + ((pair_bits)shifted << 52)) & (x > -700.0));
-}
-
-static void weigh(const float *logits, int64_t vocabulary, double top, double inverse_temperature, double *weight)
-{
-    int64_t i = 0;
-
-    for (; i + 2 <= vocabulary; i += 2) {
-        pair z = {(double)logits[i], (double)logits[i + 1]};
-        pair w = exponential((z - top) * inverse_temperature);
-
-        memcpy(weight + i, &w, sizeof w);
-    }
-    if (i < vocabulary) {
-        pair z = {(double)logits[i], -INFINITY};
-        weight[i] = exponential((z - top) * inverse_temperature)[0];
-    }
 }
 
 /* Sum of at most BLOCK weights: lane j takes places i with i % LANES == j, then a fixed tree. */
@@ -231,8 +191,8 @@ static void keep_min_p(int64_t vocabulary, double min_p, double *weight)
             weight[i] = 0;
 }
 
-rlhf_status rlhfi_sampler_weights(const float *logits, int64_t vocabulary, const rlhf_rollout_options *options,
-                                  const rlhfi_sampler_scratch *scratch)
+rlhf_status rlhfi_sampler_weights(const rlhf_context *context, const float *logits, int64_t vocabulary,
+                                  const rlhf_rollout_options *options, const rlhfi_sampler_scratch *scratch)
 {
     double *weight = scratch->probability;
     float top;
@@ -243,7 +203,7 @@ rlhf_status rlhfi_sampler_weights(const float *logits, int64_t vocabulary, const
         weight[first_equal(logits, top)] = 1;
         return RLHF_OK;
     }
-    weigh(logits, vocabulary, top, 1 / options->temperature, weight);
+    rlhfi_sampling_weights(context, vocabulary, logits, (double)top, 1 / options->temperature, weight);
     if (options->top_k > 0)
         keep_top_k(logits, vocabulary, options->top_k, weight);
     if (options->top_p < 1)
@@ -282,7 +242,7 @@ static int32_t draw(const double *weight, int64_t vocabulary, double u)
     return (int32_t)(end - 1);
 }
 
-rlhf_status rlhfi_sample(rlhf_context *context, const float *logits, int64_t vocabulary,
+rlhf_status rlhfi_sample(const rlhf_context *context, const float *logits, int64_t vocabulary,
                          const rlhf_rollout_options *options, double u, const rlhfi_sampler_scratch *scratch,
                          int32_t *token)
 {
@@ -294,11 +254,11 @@ rlhf_status rlhfi_sample(rlhf_context *context, const float *logits, int64_t voc
         if (status == RLHF_OK)
             *token = first_equal(logits, top);
     } else {
-        status = rlhfi_sampler_weights(logits, vocabulary, options, scratch);
+        status = rlhfi_sampler_weights(context, logits, vocabulary, options, scratch);
         if (status == RLHF_OK)
             *token = draw(scratch->probability, vocabulary, u);
     }
-    return status == RLHF_OK ? RLHF_OK : rlhfi_fail(context, status, "logits: %s", rlhfi_sampler_problem(status));
+    return status;
 }
 
 void rlhfi_sampler_forbid(float *logits, const int32_t *tokens, int32_t count)

@@ -88,7 +88,12 @@ static const struct rule llama_after[] = {
 /* Heads have the same names everywhere and never a prefix. */
 static const struct rule heads[] = {
     {"lm_head.weight", MATRIX, VOCABULARY, WIDTH, OWN_HEAD, IN_TABLE(head)},
-    {"score.weight", SCALAR, ONE, WIDTH, SCALAR_HEAD, IN_TABLE(head)},
+    {"score.weight", SCALAR, ONE, WIDTH, SCALAR_HEAD, IN_TABLE(scalar)},
+    {NULL},
+};
+/* The name that TRL's models with a value head gave it. */
+static const struct rule value_head[] = {
+    {"v_head.summary.weight", SCALAR, ONE, WIDTH, ALWAYS, IN_TABLE(scalar)},
     {NULL},
 };
 
@@ -334,7 +339,7 @@ rlhf_status rlhfi_model_describe(rlhfi_model *model)
     RLHFI_TRY(describe(model));
     family = find_family(model->config.model_type);
     builder.room = rule_count(family->before) + rule_count(family->after) + rule_count(heads) +
-                   (size_t)model->architecture.layers * rule_count(family->layer);
+                   rule_count(value_head) + (size_t)model->architecture.layers * rule_count(family->layer);
     model->parameters = rlhfi_calloc(context, builder.room, sizeof *model->parameters);
     table = model->table = rlhfi_calloc(context, 1, sizeof *table);
     if (model->parameters == NULL || table == NULL)
@@ -342,7 +347,7 @@ rlhf_status rlhfi_model_describe(rlhfi_model *model)
     table->layer = rlhfi_alloc_array(context, (size_t)model->architecture.layers, sizeof *table->layer);
     if (table->layer == NULL)
         return RLHF_E_NOMEM;
-    table->position_embedding = table->final_bias = RLHFI_NONE;
+    table->position_embedding = table->final_bias = table->scalar = RLHFI_NONE;
 
     RLHFI_TRY(add_rules(&builder, family->before, family->prefix, NULL, 0, table));
     table->layers_begin = builder.offset;
@@ -356,6 +361,18 @@ rlhf_status rlhfi_model_describe(rlhfi_model *model)
     table->head = table->token_embedding;
     RLHFI_TRY(add_rules(&builder, heads, "", NULL, 0, table));
     model->parameter_count = (int64_t)builder.used;
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_model_describe_value_head(rlhfi_model *model)
+{
+    const rlhfi_parameter *last = &model->parameters[model->parameter_count - 1];
+    struct builder builder = {.model = model, .used = (size_t)model->parameter_count,
+                              .offset = last->offset + last->elements};
+
+    RLHFI_TRY(add_rules(&builder, value_head, "", NULL, 0, model->table));
+    model->parameter_count = (int64_t)builder.used;
+    model->value_head = true;
     return RLHF_OK;
 }
 

@@ -9,7 +9,8 @@ struct scratch {
     float *normed, *d_normed; /* [rows, width] */
     float *hidden;            /* [rows, inner] */
     float *d_up, *d_qkv, *d_attended;
-    const float **key, **value;
+    const float **rows;
+    rlhfi_layer_tape layer;   /* of a layer that is computed again */
 };
 
 struct run {
@@ -67,7 +68,7 @@ static rlhf_status layer_backward(rlhf_context *context, const rlhfi_model *mode
     /* Attention. */
     RLHFI_TRY(rlhfi_linear_backward(context, model, &projection, panels->d_output, sink, rows, tape->attended, dx,
                                     scratch->d_attended, query));
-    attention = rlhfi_whole_attention(model, layer, group, tape->qkv, scratch->key, scratch->value);
+    attention = rlhfi_whole_attention(model, layer, group, tape->qkv, scratch->rows);
     RLHFI_TRY(rlhfi_attend_backward(context, &attention, tape->qkv, qkv.out, tape->attended, query, tape->log_sum_exp,
                                     scratch->d_attended, query, dq, qkv.out, dk, dv, qkv.out));
     if (a->position == RLHFI_POSITION_ROTARY)
@@ -95,7 +96,10 @@ static rlhf_status group_backward(rlhf_context *context, const struct run *run, 
                             scratch->d_normed, dx));
     for (int64_t layer = model->architecture.layers - 1; layer >= 0; layer--) {
         const rlhfi_layer_panels *panels = run->panels != NULL ? &run->panels[layer] : &rlhfi_no_panels;
-        rlhfi_layer_tape at = rlhfi_layer_tape_at(model, &tape->layer[layer], row);
+        rlhfi_layer_tape at = rlhfi_layer_tape_at(model, tape, layer, row, &scratch->layer);
+        if (tape->recompute)
+            RLHFI_TRY(rlhfi_layer_forward(context, model, layer, panels, group, tape->position + row, &at,
+                                          scratch->normed, scratch->hidden, scratch->rows, NULL));
         RLHFI_TRY(layer_backward(context, model, layer, panels, group, &at, tape->position + row, sink, scratch, dx));
     }
     return RLHF_OK;
@@ -114,10 +118,10 @@ static rlhf_status run_buffer(void *argument, int64_t index, int32_t worker, rlh
     return RLHF_OK;
 }
 
-static rlhf_status scratch_make(const rlhfi_model *model, const rlhfi_groups *groups, struct scratch *scratch)
+static rlhf_status scratch_make(const rlhfi_model *model, const rlhfi_tape *tape, struct scratch *scratch)
 {
     const rlhfi_architecture *a = &model->architecture;
-    int64_t rows = groups->most_rows;
+    int64_t rows = tape->groups.most_rows;
 
     *scratch = (struct scratch){
         .normed = rlhfi_scratch(model, rows * a->width, sizeof(float)),
@@ -126,24 +130,23 @@ static rlhf_status scratch_make(const rlhfi_model *model, const rlhfi_groups *gr
         .d_up = rlhfi_scratch(model, rows * rlhfi_up_width(a), sizeof(float)),
         .d_qkv = rlhfi_scratch(model, rows * rlhfi_qkv_width(a), sizeof(float)),
         .d_attended = rlhfi_scratch(model, rows * rlhfi_query_width(a), sizeof(float)),
-        .key = rlhfi_scratch(model, groups->most_sequences, sizeof(float *)),
-        .value = rlhfi_scratch(model, groups->most_sequences, sizeof(float *)),
+        .rows = rlhfi_scratch(model, 4 * tape->groups.most_sequences, sizeof(float *)),
     };
     if (scratch->normed == NULL || scratch->d_normed == NULL || scratch->hidden == NULL || scratch->d_up == NULL ||
-        scratch->d_qkv == NULL || scratch->d_attended == NULL || scratch->key == NULL || scratch->value == NULL)
+        scratch->d_qkv == NULL || scratch->d_attended == NULL || scratch->rows == NULL)
         return RLHF_E_NOMEM;
-    return RLHF_OK;
+    return tape->recompute ? rlhfi_layer_tape_make(model, rows, true, &scratch->layer) : RLHF_OK;
 }
 
 /* How many gradient buffers: one per group, within bounds of memory. */
-static int64_t count_buffers(const rlhfi_tape *tape, int64_t extent)
+int64_t rlhfi_gradient_buffers(const rlhfi_model *model, int64_t groups)
 {
-    int64_t most = BUFFER_FLOATS / extent;
+    int64_t most = BUFFER_FLOATS / (model->table->layers_end - model->table->layers_begin);
 
     if (most > MOST_BUFFERS)
         most = MOST_BUFFERS;
-    if (most > tape->groups.count)
-        most = tape->groups.count;
+    if (most > groups)
+        most = groups;
     return most < 1 ? 1 : most;
 }
 
@@ -159,7 +162,7 @@ rlhf_status rlhfi_backward(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_
         return RLHF_OK;
     RLHFI_TRY(rlhfi_model_need_gradient(model));
     run.extent = table->layers_end - table->layers_begin;
-    run.buffers = count_buffers(tape, run.extent);
+    run.buffers = rlhfi_gradient_buffers(model, tape->groups.count);
     if (run.buffers > 1) {
         run.gradient = rlhfi_scratch(model, run.buffers * run.extent, sizeof(float));
         run.origin = table->layers_begin;
@@ -176,7 +179,7 @@ rlhf_status rlhfi_backward(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_
     if (run.gradient == NULL || run.scratch == NULL)
         return RLHF_E_NOMEM;
     for (int64_t i = 0; i < workers; i++)
-        RLHFI_TRY(scratch_make(model, &tape->groups, &run.scratch[i]));
+        RLHFI_TRY(scratch_make(model, tape, &run.scratch[i]));
 
     RLHFI_TRY(rlhfi_groups_run(model, run.buffers > 1, run.buffers, run_buffer, &run));
     if (run.buffers > 1)

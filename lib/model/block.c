@@ -67,6 +67,8 @@ rlhf_status rlhfi_block_end(rlhf_context *context, const rlhfi_model *model, int
     rlhfi_norm_forward(context, model, l->norm2_weight, l->norm2_bias, rows, tape->middle, normed, tape->mean2,
                        tape->rstd2);
     RLHFI_TRY(rlhfi_linear_forward(context, model, &up, panels->up, rows, normed, tape->up));
+    if (output == NULL)
+        return RLHF_OK;
     rlhfi_block_activate(context, model, rows, tape->up, hidden);
     RLHFI_TRY(rlhfi_linear_forward(context, model, &down, panels->down, rows, hidden, output));
     rlhfi_add_to(context, output, tape->middle, rows * width);

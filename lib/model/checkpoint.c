@@ -270,14 +270,15 @@ done:
 rlhf_status rlhfi_model_save(const rlhfi_model *model, const char *directory)
 {
     rlhf_context *context = model->context;
+    int64_t count = rlhfi_model_own_parameters(model);
     rlhfi_tensor_source *sources;
     rlhf_status status;
 
     RLHFI_TRY(rlhfi_make_directory(context, directory));
-    sources = rlhfi_calloc(context, (size_t)model->parameter_count, sizeof *sources);
+    sources = rlhfi_calloc(context, (size_t)count, sizeof *sources);
     if (sources == NULL)
         return RLHF_E_NOMEM;
-    for (int64_t i = 0; i < model->parameter_count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
         sources[i] = (rlhfi_tensor_source){.name = parameter->name,
                                            .dtype = RLHFI_F32,
@@ -285,7 +286,7 @@ rlhf_status rlhfi_model_save(const rlhfi_model *model, const char *directory)
                                            .shape = {parameter->shape[0], parameter->shape[1]},
                                            .data = model->weights->data + parameter->offset};
     }
-    status = rlhfi_safetensors_write_directory(context, directory, sources, (size_t)model->parameter_count, 0);
+    status = rlhfi_safetensors_write_directory(context, directory, sources, (size_t)count, 0);
     rlhfi_free(context, sources);
     return status == RLHF_OK ? save_config(model, directory) : status;
 }

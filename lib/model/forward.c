@@ -1,9 +1,6 @@
 /* The trunk from tokens to the hidden states behind the final norm, over ragged batches. */
 #include "model/internal.h"
 
-/* Rows of a group when a batch is cut: enough for the products to run at full speed, few enough for the cache. */
-enum { GROUP_ROWS = 128 };
-
 void *rlhfi_scratch(const rlhfi_model *model, int64_t count, size_t size)
 {
     return rlhfi_arena_alloc(model->arena, (size_t)(count > 0 ? count : 1), size);
@@ -30,12 +27,15 @@ rlhf_status rlhfi_check_tokens(const rlhfi_model *model, int64_t row, const int3
     return RLHF_OK;
 }
 
-rlhfi_layer_tape rlhfi_layer_tape_at(const rlhfi_model *model, const rlhfi_layer_tape *tape, int64_t row)
+rlhfi_layer_tape rlhfi_layer_tape_at(const rlhfi_model *model, const rlhfi_tape *tape, int64_t layer, int64_t row,
+                                     const rlhfi_layer_tape *scratch)
 {
     const rlhfi_architecture *a = &model->architecture;
-    rlhfi_layer_tape at = *tape;
+    rlhfi_layer_tape at = tape->recompute ? *scratch : tape->layer[layer];
 
-    at.input += row * a->width;
+    at.input = tape->layer[layer].input + row * a->width;
+    if (tape->recompute)
+        return at;
     at.qkv += row * rlhfi_qkv_width(a);
     at.attended += row * rlhfi_query_width(a);
     at.log_sum_exp += row * a->heads;
@@ -51,14 +51,20 @@ rlhfi_layer_tape rlhfi_layer_tape_at(const rlhfi_model *model, const rlhfi_layer
 }
 
 rlhfi_attention rlhfi_whole_attention(const rlhfi_model *model, int64_t layer, const rlhfi_group *group,
-                                      const float *qkv, const float **key, const float **value)
+                                      const float *qkv, const float **rows)
 {
     const rlhfi_architecture *a = &model->architecture;
     int64_t width = rlhfi_qkv_width(a), keys = rlhfi_query_width(a), values = keys + a->kv_heads * a->head_dim;
+    const float **key = rows, **value = key + group->sequences, **prefix_key = value + group->sequences,
+                **prefix_value = prefix_key + group->sequences;
 
-    for (int64_t s = 0; s < group->sequences; s++) {
+    for (int64_t s = 0, root = 0; s < group->sequences; s++) {
         key[s] = qkv + group->offset[s] * width + keys;
         value[s] = qkv + group->offset[s] * width + values;
+        if (group->prefix == NULL || group->prefix[s] == 0)
+            root = s;
+        prefix_key[s] = key[root];
+        prefix_value[s] = value[root];
     }
     return (rlhfi_attention){
         .sequences = group->sequences,
@@ -71,14 +77,32 @@ rlhfi_attention rlhfi_whole_attention(const rlhfi_model *model, int64_t layer, c
         .kv_heads = (int32_t)a->kv_heads,
         .head_dim = (int32_t)a->head_dim,
         .scale = rlhfi_attention_scale(a, layer),
+        .prefix_key = prefix_key,
+        .prefix_value = prefix_value,
+        .prefix_length = group->prefix,
     };
+}
+
+rlhf_status rlhfi_layer_forward(rlhf_context *context, const rlhfi_model *model, int64_t layer,
+                                const rlhfi_layer_panels *panels, const rlhfi_group *group, const int32_t *position,
+                                const rlhfi_layer_tape *tape, float *normed, float *hidden, const float **rows,
+                                float *output)
+{
+    const rlhfi_architecture *a = &model->architecture;
+    rlhfi_attention attention;
+
+    RLHFI_TRY(rlhfi_block_begin(context, model, layer, panels, group->rows, position, tape, normed));
+    attention = rlhfi_whole_attention(model, layer, group, tape->qkv, rows);
+    RLHFI_TRY(rlhfi_attend(context, &attention, tape->qkv, rlhfi_qkv_width(a), tape->attended, rlhfi_query_width(a),
+                           tape->log_sum_exp));
+    return rlhfi_block_end(context, model, layer, panels, group->rows, tape, normed, hidden, output);
 }
 
 /* What a worker needs beside the tape. */
 struct scratch {
     float *normed, *hidden;
-    const float **key, **value;
-    rlhfi_layer_tape inference; /* its arrays serve every layer in turn */
+    const float **rows;
+    rlhfi_layer_tape layer; /* what the tape does not keep: its arrays serve every layer in turn */
 };
 
 struct run {
@@ -91,7 +115,36 @@ struct run {
     float *out;                 /* [T, width] */
 };
 
-static rlhf_status scratch_make(const rlhfi_model *model, const rlhfi_groups *groups, bool inference,
+rlhf_status rlhfi_layer_tape_make(const rlhfi_model *model, int64_t rows, bool backward, rlhfi_layer_tape *tape)
+{
+    const rlhfi_architecture *a = &model->architecture;
+    bool mean = backward && a->norm == RLHFI_NORM_LAYER;
+
+    *tape = (rlhfi_layer_tape){
+        .qkv = rlhfi_scratch(model, rows * rlhfi_qkv_width(a), sizeof(float)),
+        .attended = rlhfi_scratch(model, rows * rlhfi_query_width(a), sizeof(float)),
+        .middle = rlhfi_scratch(model, rows * a->width, sizeof(float)),
+        .up = rlhfi_scratch(model, rows * rlhfi_up_width(a), sizeof(float)),
+    };
+    if (tape->qkv == NULL || tape->attended == NULL || tape->middle == NULL || tape->up == NULL)
+        return RLHF_E_NOMEM;
+    if (!backward)
+        return RLHF_OK;
+    tape->log_sum_exp = rlhfi_scratch(model, rows * a->heads, sizeof(float));
+    tape->rstd1 = rlhfi_scratch(model, rows, sizeof(float));
+    tape->rstd2 = rlhfi_scratch(model, rows, sizeof(float));
+    if (mean) {
+        tape->mean1 = rlhfi_scratch(model, rows, sizeof(float));
+        tape->mean2 = rlhfi_scratch(model, rows, sizeof(float));
+    }
+    return tape->log_sum_exp == NULL || tape->rstd1 == NULL || tape->rstd2 == NULL ||
+                   (mean && (tape->mean1 == NULL || tape->mean2 == NULL))
+               ? RLHF_E_NOMEM
+               : RLHF_OK;
+}
+
+/* tape NULL = inference */
+static rlhf_status scratch_make(const rlhfi_model *model, const rlhfi_groups *groups, const rlhfi_tape *tape,
                                 struct scratch *scratch)
 {
     const rlhfi_architecture *a = &model->architecture;
@@ -100,22 +153,15 @@ static rlhf_status scratch_make(const rlhfi_model *model, const rlhfi_groups *gr
     *scratch = (struct scratch){
         .normed = rlhfi_scratch(model, rows * a->width, sizeof(float)),
         .hidden = rlhfi_scratch(model, rows * a->inner, sizeof(float)),
-        .key = rlhfi_scratch(model, groups->most_sequences, sizeof(float *)),
-        .value = rlhfi_scratch(model, groups->most_sequences, sizeof(float *)),
+        .rows = rlhfi_scratch(model, 4 * groups->most_sequences, sizeof(float *)),
     };
-    if (scratch->normed == NULL || scratch->hidden == NULL || scratch->key == NULL || scratch->value == NULL)
+    if (scratch->normed == NULL || scratch->hidden == NULL || scratch->rows == NULL)
         return RLHF_E_NOMEM;
-    if (inference) {
-        rlhfi_layer_tape *tape = &scratch->inference;
-        tape->input = rlhfi_scratch(model, rows * a->width, sizeof(float));
-        tape->middle = rlhfi_scratch(model, rows * a->width, sizeof(float));
-        tape->qkv = rlhfi_scratch(model, rows * rlhfi_qkv_width(a), sizeof(float));
-        tape->attended = rlhfi_scratch(model, rows * rlhfi_query_width(a), sizeof(float));
-        tape->up = rlhfi_scratch(model, rows * rlhfi_up_width(a), sizeof(float));
-        if (tape->input == NULL || tape->middle == NULL || tape->qkv == NULL || tape->attended == NULL ||
-            tape->up == NULL)
-            return RLHF_E_NOMEM;
-    }
+    if (tape != NULL && !tape->recompute)
+        return RLHF_OK;
+    RLHFI_TRY(rlhfi_layer_tape_make(model, rows, false, &scratch->layer));
+    if (tape == NULL && (scratch->layer.input = rlhfi_scratch(model, rows * a->width, sizeof(float))) == NULL)
+        return RLHF_E_NOMEM;
     return RLHF_OK;
 }
 
@@ -123,37 +169,23 @@ static rlhf_status tape_make(const rlhfi_model *model, int64_t tokens, rlhfi_tap
 {
     const rlhfi_architecture *a = &model->architecture;
     rlhfi_tape *tape = rlhfi_scratch(model, 1, sizeof *tape);
-    bool mean = a->norm == RLHFI_NORM_LAYER;
 
     if (tape == NULL)
         return RLHF_E_NOMEM;
-    *tape = (rlhfi_tape){.tokens = tokens};
+    *tape = (rlhfi_tape){.tokens = tokens, .recompute = model->options.recompute_activations != 0};
     tape->layer = rlhfi_scratch(model, a->layers, sizeof *tape->layer);
     tape->last = rlhfi_scratch(model, tokens * a->width, sizeof(float));
     tape->rstd = rlhfi_scratch(model, tokens, sizeof(float));
     if (tape->layer == NULL || tape->last == NULL || tape->rstd == NULL)
         return RLHF_E_NOMEM;
-    if (mean && (tape->mean = rlhfi_scratch(model, tokens, sizeof(float))) == NULL)
+    if (a->norm == RLHFI_NORM_LAYER && (tape->mean = rlhfi_scratch(model, tokens, sizeof(float))) == NULL)
         return RLHF_E_NOMEM;
     for (int64_t i = 0; i < a->layers; i++) {
-        rlhfi_layer_tape *layer = &tape->layer[i];
-        *layer = (rlhfi_layer_tape){
-            .input = rlhfi_scratch(model, tokens * a->width, sizeof(float)),
-            .qkv = rlhfi_scratch(model, tokens * rlhfi_qkv_width(a), sizeof(float)),
-            .attended = rlhfi_scratch(model, tokens * rlhfi_query_width(a), sizeof(float)),
-            .log_sum_exp = rlhfi_scratch(model, tokens * a->heads, sizeof(float)),
-            .middle = rlhfi_scratch(model, tokens * a->width, sizeof(float)),
-            .up = rlhfi_scratch(model, tokens * rlhfi_up_width(a), sizeof(float)),
-            .rstd1 = rlhfi_scratch(model, tokens, sizeof(float)),
-            .rstd2 = rlhfi_scratch(model, tokens, sizeof(float)),
-        };
-        if (mean) {
-            layer->mean1 = rlhfi_scratch(model, tokens, sizeof(float));
-            layer->mean2 = rlhfi_scratch(model, tokens, sizeof(float));
-        }
-        if (layer->input == NULL || layer->qkv == NULL || layer->attended == NULL || layer->log_sum_exp == NULL ||
-            layer->middle == NULL || layer->up == NULL || layer->rstd1 == NULL || layer->rstd2 == NULL ||
-            (mean && (layer->mean1 == NULL || layer->mean2 == NULL)))
+        tape->layer[i] = (rlhfi_layer_tape){0};
+        if (!tape->recompute)
+            RLHFI_TRY(rlhfi_layer_tape_make(model, tokens, true, &tape->layer[i]));
+        tape->layer[i].input = rlhfi_scratch(model, tokens * a->width, sizeof(float));
+        if (tape->layer[i].input == NULL)
             return RLHF_E_NOMEM;
     }
     *out = tape;
@@ -169,24 +201,19 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
     struct scratch *scratch = &run->scratch[worker];
     const rlhfi_tape *tape = run->tape;
     const int32_t *position = run->position + group->row;
-    rlhfi_layer_tape now = scratch->inference;
+    rlhfi_layer_tape now = scratch->layer;
 
     for (int64_t layer = 0; layer < a->layers; layer++) {
         const rlhfi_layer_panels *panels = run->panels != NULL ? &run->panels[layer] : &rlhfi_no_panels;
-        rlhfi_attention attention;
         float *output = now.input; /* free again once the middle is known */
         if (tape != NULL) {
-            now = rlhfi_layer_tape_at(model, &tape->layer[layer], group->row);
+            now = rlhfi_layer_tape_at(model, tape, layer, group->row, &scratch->layer);
             output = (layer + 1 < a->layers ? tape->layer[layer + 1].input : tape->last) + group->row * a->width;
         }
         if (layer == 0)
             rlhfi_embed(context, model, group->rows, run->tokens + group->row, position, now.input);
-        RLHFI_TRY(rlhfi_block_begin(context, model, layer, panels, group->rows, position, &now, scratch->normed));
-        attention = rlhfi_whole_attention(model, layer, group, now.qkv, scratch->key, scratch->value);
-        RLHFI_TRY(rlhfi_attend(context, &attention, now.qkv, rlhfi_qkv_width(a), now.attended,
-                               rlhfi_query_width(a), now.log_sum_exp));
-        RLHFI_TRY(rlhfi_block_end(context, model, layer, panels, group->rows, &now, scratch->normed, scratch->hidden,
-                                  output));
+        RLHFI_TRY(rlhfi_layer_forward(context, model, layer, panels, group, position, &now, scratch->normed,
+                                      scratch->hidden, scratch->rows, output));
         now.input = output;
     }
     rlhfi_norm_forward(context, model, model->table->final_weight, model->table->final_bias, group->rows, now.input,
@@ -204,11 +231,14 @@ rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rl
     rlhfi_groups groups;
     int32_t *position;
     struct run run;
+    size_t mark;
 
     for (int64_t s = 0; s < batch->sequences; s++) {
         int64_t length = batch->offset[s + 1] - batch->offset[s];
         RLHFI_REQUIRE(model->context, length >= 0);
         RLHFI_TRY(rlhfi_check_tokens(model, s, batch->tokens + batch->offset[s], length));
+        if (batch->prefix != NULL)
+            length += batch->prefix[s];
         if (length > longest)
             longest = length;
     }
@@ -219,8 +249,8 @@ rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rl
         return RLHF_E_NOMEM;
     for (int64_t s = 0, row = 0; s < batch->sequences; s++)
         for (int64_t i = 0; i < batch->offset[s + 1] - batch->offset[s]; i++)
-            position[row++] = (int32_t)i;
-    RLHFI_TRY(rlhfi_groups_make(model, batch, rlhfi_model_is_small(model) ? GROUP_ROWS : INT64_MAX, &groups));
+            position[row++] = (int32_t)(i + (batch->prefix != NULL ? batch->prefix[s] : 0));
+    RLHFI_TRY(rlhfi_groups_make(model, batch, rlhfi_model_is_small(model) ? RLHFI_GROUP_ROWS : INT64_MAX, &groups));
     if (tape != NULL) {
         RLHFI_TRY(tape_make(model, tokens, &made));
         made->position = position;
@@ -232,6 +262,7 @@ rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rl
         RLHFI_TRY(rlhfi_lanes_need(model));
         RLHFI_TRY(rlhfi_panels_need(model, false, false));
     }
+    mark = rlhfi_arena_mark(model->arena);
     workers = rlhfi_groups_workers(model, groups.parallel);
     run = (struct run){.model = model, .tokens = first, .position = position, .tape = made, .groups = &groups,
                        .panels = groups.parallel ? model->decode->layer : NULL,
@@ -239,8 +270,10 @@ rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rl
     if (run.scratch == NULL)
         return RLHF_E_NOMEM;
     for (int64_t i = 0; i < workers; i++)
-        RLHFI_TRY(scratch_make(model, &groups, tape == NULL, &run.scratch[i]));
-    return rlhfi_groups_run(model, groups.parallel, groups.count, run_group, &run);
+        RLHFI_TRY(scratch_make(model, &groups, made, &run.scratch[i]));
+    RLHFI_TRY(rlhfi_groups_run(model, groups.parallel, groups.count, run_group, &run));
+    rlhfi_arena_rewind(model->arena, mark); /* the backward pass needs scratch of its own */
+    return RLHF_OK;
 }
 
 rlhf_status rlhfi_forward(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_tape **tape, float **hidden)

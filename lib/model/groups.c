@@ -17,25 +17,29 @@ bool rlhfi_model_is_small(const rlhfi_model *model)
 rlhf_status rlhfi_groups_make(const rlhfi_model *model, const rlhfi_ragged *batch, int64_t target,
                               rlhfi_groups *groups)
 {
-    int64_t sequences = batch->sequences, used = 0, *offset, *length;
+    int64_t sequences = batch->sequences, used = 0, *offset, *length, *prefix = NULL;
     rlhfi_group *group = NULL;
 
     *groups = (rlhfi_groups){.group = rlhfi_scratch(model, sequences + 1, sizeof *group)};
     offset = rlhfi_scratch(model, 2 * sequences + 1, sizeof *offset); /* a group of one sequence has two offsets */
     length = rlhfi_scratch(model, sequences + 1, sizeof *length);
+    if (batch->prefix != NULL && (prefix = rlhfi_scratch(model, sequences + 1, sizeof *prefix)) == NULL)
+        return RLHF_E_NOMEM;
     if (groups->group == NULL || offset == NULL || length == NULL)
         return RLHF_E_NOMEM;
     for (int64_t s = 0; s < sequences; s++) {
-        int64_t tokens = batch->offset[s + 1] - batch->offset[s];
+        int64_t tokens = batch->offset[s + 1] - batch->offset[s], before = prefix != NULL ? batch->prefix[s] : 0;
         if (tokens == 0)
             continue;
-        if (group == NULL || group->rows >= target) {
+        if (group == NULL || (group->rows >= target && before == 0)) {
             group = &groups->group[groups->count++];
             *group = (rlhfi_group){.first = used, .row = batch->offset[s] - batch->offset[0], .offset = offset,
-                                   .length = length + used};
+                                   .length = length + used, .prefix = prefix != NULL ? prefix + used : NULL};
             *offset++ = 0;
         }
-        length[used++] = tokens;
+        if (prefix != NULL)
+            prefix[used] = before;
+        length[used++] = before + tokens;
         group->rows += tokens;
         group->sequences++;
         *offset++ = group->rows;

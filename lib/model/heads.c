@@ -11,6 +11,11 @@ float *rlhfi_head_gradient(rlhfi_model *model)
     return model->gradient + model->table->head;
 }
 
+static const float *scalar_weight(const rlhfi_model *model)
+{
+    return model->weights->data + model->table->scalar;
+}
+
 /* The wanted rows side by side, so that one product reads them. */
 static rlhf_status gather_rows(const rlhfi_model *model, int64_t rows, const int64_t *row, const float *hidden,
                                float **out)
@@ -38,7 +43,7 @@ rlhf_status rlhfi_scalar_head(rlhfi_model *model, int64_t rows, const int64_t *r
         return RLHF_OK;
     RLHFI_TRY(gather_rows(model, rows, row, hidden, &gathered));
     status = rlhfi_product(model->context, RLHFI_NO, RLHFI_YES, rows, 1, width, gathered, width,
-                           rlhfi_head_weight(model), width, NULL, 0, score, 1);
+                           scalar_weight(model), width, NULL, 0, score, 1);
     rlhfi_arena_rewind(model->arena, mark);
     return status;
 }
@@ -47,7 +52,7 @@ rlhf_status rlhfi_scalar_head_backward(rlhfi_model *model, int64_t rows, const i
                                        const float *d_score, float *d_hidden)
 {
     int64_t width = model->architecture.width;
-    const float *weight = rlhfi_head_weight(model);
+    const float *weight = scalar_weight(model);
     size_t mark = rlhfi_arena_mark(model->arena);
     float *gathered;
     rlhf_status status;
@@ -57,7 +62,7 @@ rlhf_status rlhfi_scalar_head_backward(rlhfi_model *model, int64_t rows, const i
         return RLHF_OK;
     RLHFI_TRY(gather_rows(model, rows, row, hidden, &gathered));
     status = rlhfi_product(model->context, RLHFI_YES, RLHFI_NO, 1, width, rows, d_score, 1, gathered, width, NULL, 1,
-                           rlhfi_head_gradient(model), width);
+                           model->gradient + model->table->scalar, width);
     for (int64_t i = 0; i < rows && status == RLHF_OK; i++) {
         float *to = d_hidden + row[i] * width;
         for (int64_t j = 0; j < width; j++)

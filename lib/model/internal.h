@@ -3,6 +3,7 @@
 #define RLHFI_MODEL_INTERNAL_H
 
 #include "model/model.h"
+#include <rlhf/memory_plan.h>
 
 /* ---- architecture.c --------------------------------------------------------------------------------------------- */
 
@@ -23,6 +24,7 @@ struct rlhfi_block_table {
     int64_t token_embedding, position_embedding;
     int64_t final_weight, final_bias;
     int64_t head;                     /* the embedding where tied */
+    int64_t scalar;                   /* scalar head or value head, RLHFI_NONE without */
     int64_t layers_begin, layers_end; /* the layers and the final norm */
     rlhfi_layer *layer;               /* [layers] */
     int64_t rotary_positions;         /* rows of the two tables; they grow with the longest sequence seen */
@@ -31,6 +33,8 @@ struct rlhfi_block_table {
 
 /* Description, parameter table and block table from model->config and model->head. */
 rlhf_status rlhfi_model_describe(rlhfi_model *model);
+/* The same with a value head behind everything; the weights are the caller's business. */
+rlhf_status rlhfi_model_describe_value_head(rlhfi_model *model);
 /* Part of a name that bare checkpoints leave out ("transformer.", "model."). */
 const char *rlhfi_model_prefix(const rlhfi_model *model);
 /* Name for config.json's "architectures". */
@@ -155,7 +159,7 @@ rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, i
 /* y = act(gate) * up, or act(up) */
 void rlhfi_block_activate(rlhf_context *context, const rlhfi_model *model, int64_t rows, const float *up,
                           float *hidden);
-/* tape->attended to output [rows, width]. hidden: scratch [rows, inner]. */
+/* tape->attended to output [rows, width], or, if that is NULL, to tape->up. hidden: scratch [rows, inner]. */
 rlhf_status rlhfi_block_end(rlhf_context *context, const rlhfi_model *model, int64_t layer,
                             const rlhfi_layer_panels *panels, int64_t rows, const rlhfi_layer_tape *tape, float *normed,
                             float *hidden, float *output);
@@ -166,7 +170,8 @@ typedef struct rlhfi_group {
     int64_t first, sequences;         /* counting only sequences that are not empty */
     int64_t row, rows;                /* its tokens in the batch */
     int64_t *offset;                  /* [sequences+1] from 0 */
-    int64_t *length;                  /* [sequences] */
+    int64_t *length;                  /* [sequences] prefixes included */
+    int64_t *prefix;                  /* [sequences], or NULL: see rlhfi_ragged. A prefix is in the same group. */
 } rlhfi_group;
 
 typedef struct rlhfi_groups {
@@ -192,10 +197,27 @@ int64_t rlhfi_groups_workers(const rlhfi_model *model, bool parallel);
 rlhf_status rlhfi_lanes_need(rlhfi_model *model);
 void rlhfi_lanes_release(rlhfi_model *model);
 
+/* ---- memory_plan.c: memory before it is asked for --------------------------------------------------------------- */
+
+/* What a model reads off a batch. */
+typedef struct rlhfi_reading {
+    int64_t items;
+    bool training, entropy, mean_log_prob, best; /* what is kept of each item */
+} rlhfi_reading;
+/* Makes the arena's next block as large as the rest of the call needs; NOMEM, with the numbers, above memory_limit. */
+rlhf_status rlhfi_plan_reserve(rlhfi_model *model, const rlhfi_ragged *batch, const rlhfi_reading *reading);
+/* Tokens that scoring takes through the trunk at once, unless one row alone is longer. */
+enum { RLHFI_SLICE_TOKENS = 2048 };
+/* Rows of a group when a batch is cut: enough for the products to run at full speed, few enough for the cache. */
+enum { RLHFI_GROUP_ROWS = 128 };
+/* backward.c: how many gradient buffers so many groups have. */
+int64_t rlhfi_gradient_buffers(const rlhfi_model *model, int64_t groups);
+
 /* ---- forward.c -------------------------------------------------------------------------------------------------- */
 
 struct rlhfi_tape {
     int64_t tokens;
+    bool recompute;                   /* of the layers only the inputs are kept */
     rlhfi_layer_tape *layer;          /* [layers] */
     float *last;                      /* [T, width] residual stream behind the last layer */
     float *mean, *rstd;               /* of the final norm */
@@ -203,11 +225,19 @@ struct rlhfi_tape {
     rlhfi_groups groups;
 };
 
-/* The arrays of a layer from some row on. */
-rlhfi_layer_tape rlhfi_layer_tape_at(const rlhfi_model *model, const rlhfi_layer_tape *tape, int64_t row);
-/* Attention of whole sequences; key and value: room for one pointer per sequence. */
+/* One layer of a group with its attention. rows: room for four pointers per sequence; output as rlhfi_block_end. */
+rlhf_status rlhfi_layer_forward(rlhf_context *context, const rlhfi_model *model, int64_t layer,
+                                const rlhfi_layer_panels *panels, const rlhfi_group *group, const int32_t *position,
+                                const rlhfi_layer_tape *tape, float *normed, float *hidden, const float **rows,
+                                float *output);
+/* The arrays of a layer from some row on. What the tape does not keep is taken from scratch. */
+rlhfi_layer_tape rlhfi_layer_tape_at(const rlhfi_model *model, const rlhfi_tape *tape, int64_t layer, int64_t row,
+                                     const rlhfi_layer_tape *scratch);
+/* All arrays but the input, for one layer; what only the backward pass reads on request. */
+rlhf_status rlhfi_layer_tape_make(const rlhfi_model *model, int64_t rows, bool backward, rlhfi_layer_tape *tape);
+/* Attention of whole sequences. rows: room for four pointers per sequence. */
 rlhfi_attention rlhfi_whole_attention(const rlhfi_model *model, int64_t layer, const rlhfi_group *group,
-                                      const float *qkv, const float **key, const float **value);
+                                      const float *qkv, const float **rows);
 /* As rlhfi_forward, without making the arena empty first. */
 rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_tape **tape, float **hidden);
 /* RANGE for a token outside the vocabulary or a row longer than the model's positions. */

@@ -63,6 +63,7 @@ typedef struct rlhfi_model {
     rlhfi_hf_config config;
     rlhf_model_options options;
     enum rlhfi_head_kind head;
+    bool value_head;                  /* a scalar head behind a tokens head; not in the model's own checkpoints */
     rlhfi_parameter *parameters;      /* in the order of the flat buffer */
     int64_t parameter_count;
     rlhfi_weights *weights;
@@ -85,6 +86,13 @@ rlhf_status rlhfi_model_share(rlhfi_model **out, const rlhfi_model *model);
 /* From a model with either head, the trunk's weights copied (a flat buffer ends with its head). head_std > 0: scalar
  * head N(0, head_std^2) from seed; 0: zeros. */
 rlhf_status rlhfi_model_with_scalar_head(rlhfi_model **out, const rlhfi_model *model, float head_std, uint64_t seed);
+/* Puts a value head of zeros on a model with a tokens head; one that is there stays as it is. The buffers are new ones:
+ * optimizers that were made before are of no use any more. */
+rlhf_status rlhfi_model_add_value_head(rlhfi_model *model);
+/* How many of the parameters are the model's own: hashes and checkpoints leave a value head out. It comes last. */
+int64_t rlhfi_model_own_parameters(const rlhfi_model *model);
+int64_t rlhfi_model_own_weights(const rlhfi_model *model); /* floats of the flat buffer that they take */
+float *rlhfi_value_head_weight(const rlhfi_model *model);  /* [width], NULL without a value head */
 rlhfi_model *rlhfi_model_retain(rlhfi_model *model);
 void rlhfi_model_release(rlhfi_model **model);
 rlhf_status rlhfi_model_save(const rlhfi_model *model, const char *directory);
@@ -93,12 +101,18 @@ rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65]);
 rlhf_status rlhfi_model_writable(rlhfi_model *model);
 rlhf_status rlhfi_model_need_gradient(rlhfi_model *model);       /* allocates gradient, zeroed, if there is none */
 
+/* NOMEM, with the numbers, if bytes are more than the option memory_limit. */
+rlhf_status rlhfi_plan_check(const rlhfi_model *model, uint64_t bytes, const char *what);
+
 /* ---- forward and backward --------------------------------------------------------------------------------------- */
 
 typedef struct rlhfi_ragged {          /* sequences one behind the other, each from position 0 */
     int64_t sequences;
     const int64_t *offset;             /* [sequences+1] */
     const int32_t *tokens;
+    /* NULL = none. prefix[s] > 0: sequence s goes on, from that position, behind the last sequence before it that has
+     * prefix 0, of exactly that length (a prompt and its completions). */
+    const int64_t *prefix;             /* [sequences] */
 } rlhfi_ragged;
 
 /* What the backward pass needs of a forward pass; lives in the model's arena until the next forward pass begins. */
@@ -112,38 +126,42 @@ rlhf_status rlhfi_backward(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_
 /* Tokens-head weight [vocabulary, width] and its gradient (the embedding's where tied). */
 const float *rlhfi_head_weight(const rlhfi_model *model);
 float *rlhfi_head_gradient(rlhfi_model *model);
-/* Scalar head: score[i] = w . hidden[row[i]] (chain order), raw. */
+/* Scalar head or value head: score[i] = w . hidden[row[i]] (chain order), raw. */
 rlhf_status rlhfi_scalar_head(rlhfi_model *model, int64_t rows, const int64_t *row, const float *hidden, float *score);
 rlhf_status rlhfi_scalar_head_backward(rlhfi_model *model, int64_t rows, const int64_t *row, const float *hidden,
                                        const float *d_score, float *d_hidden);
 
 /* ---- whole operations, used by roles and trainers --------------------------------------------------------------- */
 
-/* Per response token of the batch: log-probabilities and, unless NULL, entropy, mean over the vocabulary, arg max. Rows
- * are processed in slices of bounded memory; a slice never changes bits. */
+/* Per response token of the batch: log-probabilities and, unless NULL, entropy, mean over the vocabulary, arg max, raw
+ * value (of a model with a value head). Rows are processed in slices of bounded memory; a slice never changes bits. */
 typedef struct rlhfi_token_stats {
     float *log_prob, *entropy, *mean_log_prob;
     int32_t *best;
+    float *value;
 } rlhfi_token_stats;
 rlhf_status rlhfi_model_log_probs(rlhfi_model *model, const rlhf_batch_view *batch, float inverse_temperature,
                                   const rlhfi_token_stats *stats);
 
 /* Forward, let the caller turn log-probabilities into gradients, backward: one forward pass instead of two. loss is
  * called once with the arrays of the whole batch; it fills d_... (zeroed before) and may not call the model (BUSY).
- * want_* choose what is computed: d_entropy and d_mean_log_prob are NULL where they are not wanted. */
+ * want_* choose what is computed: d_entropy and d_mean_log_prob are NULL where they are not wanted. value and d_value
+ * are there if the model has a value head: one pass each way serves both heads. */
 typedef struct rlhfi_train_arrays {
     int64_t count;                     /* response tokens */
     const float *log_prob, *entropy, *mean_log_prob;
     const int32_t *best;
     float *d_log_prob, *d_entropy, *d_mean_log_prob;
+    const float *value;
+    float *d_value;
 } rlhfi_train_arrays;
 typedef rlhf_status (*rlhfi_train_loss)(void *user_data, const rlhfi_train_arrays *arrays);
 rlhf_status rlhfi_model_train(rlhfi_model *model, const rlhf_batch_view *batch, float inverse_temperature,
                               bool want_entropy, bool want_mean_log_prob, bool want_best, rlhfi_train_loss loss,
                               void *user_data);
 
-/* Scalar heads. per_token: a value per response token (read at the token before it), else one score per row (last
- * token). Raw head output; roles apply gain and bias. */
+/* Scalar heads and value heads. per_token: a value per response token (read at the token before it), else one score per
+ * row (last token). Raw head output; roles apply gain and bias. */
 rlhf_status rlhfi_model_scalars(rlhfi_model *model, const rlhf_batch_view *batch, bool per_token, float *out);
 typedef rlhf_status (*rlhfi_scalar_loss)(void *user_data, int64_t count, const float *scalar, float *d_scalar);
 rlhf_status rlhfi_model_train_scalars(rlhfi_model *model, const rlhf_batch_view *batch, bool per_token,
@@ -152,11 +170,13 @@ rlhf_status rlhfi_model_train_scalars(rlhfi_model *model, const rlhf_batch_view 
 /* ---- decoding with a cache of keys and values ------------------------------------------------------------------- */
 
 typedef struct rlhfi_cache rlhfi_cache;
-/* slots sequences of at most length tokens each; memory grows with use in steps, never beyond slots*length. */
+/* slots sequences of at most length tokens each; memory grows with use, in pages, never beyond slots * length (whole
+ * pages). */
 rlhf_status rlhfi_cache_create(rlhfi_cache **out, rlhfi_model *model, int64_t slots, int64_t length);
 void rlhfi_cache_clear(rlhfi_cache *cache, int64_t slot);
 int64_t rlhfi_cache_length(const rlhfi_cache *cache, int64_t slot);
-/* The first `tokens` tokens of slot `from` also stand in slot `to` afterwards (a prompt shared by its samples). */
+/* The first `tokens` tokens of slot `from` also stand in slot `to` afterwards (a prompt shared by its samples): nothing
+ * is copied before one of them writes, and then a page at most. */
 rlhf_status rlhfi_cache_copy(rlhfi_cache *cache, int64_t from, int64_t to, int64_t tokens);
 void rlhfi_cache_release(rlhfi_cache **cache);
 /* Appends new tokens to slots (a prompt, or one token each) and gives the logits [count, vocabulary] behind each slot's

@@ -87,8 +87,10 @@ done:
 rlhf_status rlhfi_model_need_weights(rlhfi_model *model)
 {
     const rlhfi_parameter *last = &model->parameters[model->parameter_count - 1];
+    int64_t count = last->offset + last->elements;
 
-    return weights_create(&model->weights, model->context, last->offset + last->elements);
+    RLHFI_TRY(rlhfi_plan_check(model, (uint64_t)count * sizeof(float), "the model's weights"));
+    return weights_create(&model->weights, model->context, count);
 }
 
 rlhfi_model *rlhfi_model_retain(rlhfi_model *model)
@@ -121,7 +123,14 @@ static rlhf_status model_like(rlhfi_model **out, const rlhfi_model *model, enum 
 
 rlhf_status rlhfi_model_share(rlhfi_model **out, const rlhfi_model *model)
 {
-    RLHFI_TRY(model_like(out, model, model->head, false));
+    rlhf_status status = model_like(out, model, model->head, false);
+
+    if (status == RLHF_OK && model->value_head)
+        status = rlhfi_model_describe_value_head(*out);
+    if (status != RLHF_OK) {
+        rlhfi_model_release(out);
+        return status;
+    }
     (*out)->weights = model->weights;
     (*out)->weights->references++;
     return RLHF_OK;
@@ -139,6 +148,56 @@ rlhf_status rlhfi_model_with_scalar_head(rlhfi_model **out, const rlhfi_model *m
     (*out)->score_gain = 1.0;
     (*out)->score_bias = 0.0;
     return RLHF_OK;
+}
+
+rlhf_status rlhfi_model_add_value_head(rlhfi_model *model)
+{
+    int64_t count = model->weights->count, width = model->architecture.width;
+    float *gradient = NULL;
+    rlhfi_weights *grown;
+    rlhf_status status;
+
+    RLHFI_REQUIRE(model->context, model->head == RLHFI_HEAD_TOKENS);
+    RLHFI_TRY(rlhfi_model_idle(model));
+    if (model->value_head)
+        return RLHF_OK;
+    RLHFI_TRY(weights_create(&grown, model->context, count + width));
+    if (model->gradient != NULL)
+        gradient = rlhfi_calloc(model->context, (size_t)grown->count, sizeof *gradient);
+    status = model->gradient == NULL || gradient != NULL ? rlhfi_model_describe_value_head(model) : RLHF_E_NOMEM;
+    if (status != RLHF_OK) {
+        rlhfi_free(model->context, gradient);
+        weights_release(&grown);
+        return status;
+    }
+    rlhfi_copy(model->context, grown->data, model->weights->data, count);
+    rlhfi_zero(model->context, grown->data + count, width);
+    if (gradient != NULL) {
+        rlhfi_copy(model->context, gradient, model->gradient, count);
+        rlhfi_free(model->context, model->gradient);
+        model->gradient = gradient;
+    }
+    weights_release(&model->weights);
+    model->weights = grown;
+    model->version++;
+    return RLHF_OK;
+}
+
+int64_t rlhfi_model_own_parameters(const rlhfi_model *model)
+{
+    return model->parameter_count - (model->value_head ? 1 : 0);
+}
+
+int64_t rlhfi_model_own_weights(const rlhfi_model *model)
+{
+    const rlhfi_parameter *last = &model->parameters[rlhfi_model_own_parameters(model) - 1];
+
+    return last->offset + last->elements;
+}
+
+float *rlhfi_value_head_weight(const rlhfi_model *model)
+{
+    return model->value_head ? model->weights->data + model->table->scalar : NULL;
 }
 
 rlhf_status rlhfi_model_writable(rlhfi_model *model)
@@ -166,7 +225,7 @@ rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65])
     rlhfi_sha256 hash;
 
     rlhfi_sha256_init(&hash);
-    for (int64_t i = 0; i < model->parameter_count; i++) {
+    for (int64_t i = 0; i < rlhfi_model_own_parameters(model); i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
         /* Name with its NUL, rank and sizes as 64-bit little-endian numbers, then the floats: nothing can be read as
          * part of its neighbour. */

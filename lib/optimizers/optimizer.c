@@ -8,7 +8,8 @@
 struct rlhf_optimizer {
     rlhfi_model *model;
     rlhf_optimizer_options options;
-    float *first_moment, *second_moment; /* [weights->count] */
+    float *first_moment, *second_moment; /* [count] */
+    int64_t count;                       /* of the model's weights when it was made */
     uint64_t steps;
 };
 
@@ -70,11 +71,13 @@ rlhf_status rlhfi_optimizer_create(rlhf_optimizer **out, rlhfi_model *model, con
     *out = NULL;
     RLHFI_TRY(rlhfi_options_copy(context, &known, sizeof known, options, sizeof known, "optimizer options"));
     RLHFI_TRY(check_options(context, &known));
+    RLHFI_TRY(rlhfi_plan_check(model, 4 * (uint64_t)count * sizeof(float), "weights, gradient and AdamW's moments"));
     optimizer = rlhfi_calloc(context, 1, sizeof *optimizer);
     if (optimizer == NULL)
         return RLHF_E_NOMEM;
     optimizer->model = rlhfi_model_retain(model);
     optimizer->options = known;
+    optimizer->count = model->weights->count;
     optimizer->first_moment = rlhfi_calloc(context, count, sizeof(float));
     optimizer->second_moment = rlhfi_calloc(context, count, sizeof(float));
     if (optimizer->first_moment == NULL || optimizer->second_moment == NULL) {
@@ -203,6 +206,10 @@ rlhf_status rlhfi_optimizer_step_joint(rlhf_optimizer *first, rlhf_optimizer *se
     RLHFI_REQUIRE(first->model->context, second == NULL || second->model != first->model);
     for (int i = 0; i < count; i++) {
         double sum;
+        if (both[i]->count != both[i]->model->weights->count)
+            return rlhfi_fail(both[i]->model->context, RLHF_E_INVAL,
+                              "optimizer: made for %lld weights, the model has %lld since it got a value head",
+                              (long long)both[i]->count, (long long)both[i]->model->weights->count);
         RLHFI_TRY(rlhfi_model_need_gradient(both[i]->model));
         RLHFI_TRY(sum_of_squares(both[i], &sum));
         squares += sum;

@@ -137,10 +137,10 @@ static rlhf_status files_json(rlhf_context *context, const char *directory, rlhf
 
 rlhf_status rlhfi_run_save_role(rlhfi_trainer *trainer, const rlhfi_role *role, const char *directory)
 {
+    if (trainer->policy != NULL && role->model == trainer->policy->model)
+        return rlhf_policy_save(trainer->policy, directory); /* a value head on it goes with the state */
     if (trainer->value_model != NULL && role->model == trainer->value_model->model)
         return rlhf_value_model_save(trainer->value_model, directory);
-    if (trainer->policy != NULL && role->model == trainer->policy->model)
-        return rlhf_policy_save(trainer->policy, directory);
     return rlhf_reward_model_save(trainer->reward_model, directory);
 }
 
@@ -365,13 +365,13 @@ static rlhf_status load_role(rlhfi_trainer *trainer, const rlhfi_role *role, con
     rlhfi_model *model = role->model, *read = NULL;
     rlhf_status status = rlhfi_model_load(&read, trainer->context, directory, model->head, &model->options);
 
-    if (status == RLHF_OK && read->weights->count != model->weights->count)
+    if (status == RLHF_OK && read->weights->count != rlhfi_model_own_weights(model))
         status = rlhfi_fail(trainer->context, RLHF_E_FORMAT, "%s: %lld weights, the run's %s has %lld", directory,
-                            (long long)read->weights->count, role->name, (long long)model->weights->count);
+                            (long long)read->weights->count, role->name, (long long)rlhfi_model_own_weights(model));
     if (status == RLHF_OK)
         status = rlhfi_model_writable(model);
     if (status == RLHF_OK) {
-        rlhfi_copy(trainer->context, model->weights->data, read->weights->data, model->weights->count);
+        rlhfi_copy(trainer->context, model->weights->data, read->weights->data, read->weights->count);
         model->score_gain = read->score_gain;
         model->score_bias = read->score_bias;
     }

@@ -101,8 +101,9 @@ static rlhf_status prepare(rlhfi_trainer *trainer)
     RLHFI_TRY(rlhfi_prepare_prompts(trainer));
     RLHFI_TRY(plan(trainer));
     RLHFI_TRY(rlhfi_setup_role(trainer, "policy", trainer->policy->model));
-    return trainer->value_model != NULL ? rlhfi_setup_role(trainer, "value_model", trainer->value_model->model)
-                                        : RLHF_OK;
+    return trainer->value_model != NULL && !rlhfi_shares_trunk(trainer)
+               ? rlhfi_setup_role(trainer, "value_model", trainer->value_model->model)
+               : RLHF_OK;
 }
 
 /* ---- rewards and advantages -------------------------------------------------------------------------------------- */
@@ -202,6 +203,32 @@ static void meter_update(micro_batch *self, const rlhf_policy_loss_input *in, co
     sums->tokens_seen += self->tokens;
 }
 
+static rlhf_status value_loss(void *user_data, int64_t count, const float *raw, float *d_raw)
+{
+    micro_batch *self = user_data;
+    iteration *all = self->iteration;
+    const rlhfi_model *model = all->trainer->value_model->model;
+    double *value = widen(self, raw);
+    rlhf_value_loss_input in = {.struct_size = sizeof in,
+                                .count = count,
+                                .value = value,
+                                .value_old = gather(self, all->samples.value),
+                                .value_target = gather(self, all->value_target),
+                                .denominator = self->denominator};
+    rlhf_value_loss_output out = {.struct_size = sizeof out, .d_value = rlhfi_doubles(all->trainer, count)};
+
+    if (value == NULL || in.value_old == NULL || in.value_target == NULL || out.d_value == NULL)
+        return RLHF_E_NOMEM;
+    for (int64_t i = 0; i < count; i++)
+        value[i] = (float)(model->score_gain * value[i] + model->score_bias); /* float32 where the public API is */
+    RLHFI_TRY(rlhf_objective_value_loss(all->trainer->value_loss, &in, &out));
+    for (int64_t i = 0; i < count; i++)
+        d_raw[i] = (float)(model->score_gain * (float)out.d_value[i]);
+    self->value_loss = out.loss;
+    all->value_clipped += out.clipped;
+    return RLHF_OK;
+}
+
 static rlhf_status policy_loss(void *user_data, const rlhfi_train_arrays *arrays)
 {
     micro_batch *self = user_data;
@@ -242,33 +269,7 @@ static rlhf_status policy_loss(void *user_data, const rlhfi_train_arrays *arrays
     }
     self->policy_loss = out.loss;
     meter_update(self, &in, arrays->entropy, out.clipped);
-    return RLHF_OK;
-}
-
-static rlhf_status value_loss(void *user_data, int64_t count, const float *raw, float *d_raw)
-{
-    micro_batch *self = user_data;
-    iteration *all = self->iteration;
-    const rlhfi_model *model = all->trainer->value_model->model;
-    double *value = widen(self, raw);
-    rlhf_value_loss_input in = {.struct_size = sizeof in,
-                                .count = count,
-                                .value = value,
-                                .value_old = gather(self, all->samples.value),
-                                .value_target = gather(self, all->value_target),
-                                .denominator = self->denominator};
-    rlhf_value_loss_output out = {.struct_size = sizeof out, .d_value = rlhfi_doubles(all->trainer, count)};
-
-    if (value == NULL || in.value_old == NULL || in.value_target == NULL || out.d_value == NULL)
-        return RLHF_E_NOMEM;
-    for (int64_t i = 0; i < count; i++)
-        value[i] = (float)(model->score_gain * value[i] + model->score_bias); /* float32 where the public API is */
-    RLHFI_TRY(rlhf_objective_value_loss(all->trainer->value_loss, &in, &out));
-    for (int64_t i = 0; i < count; i++)
-        d_raw[i] = (float)(model->score_gain * (float)out.d_value[i]);
-    self->value_loss = out.loss;
-    all->value_clipped += out.clipped;
-    return RLHF_OK;
+    return rlhfi_shares_trunk(trainer) ? value_loss(self, arrays->count, arrays->value, arrays->d_value) : RLHF_OK;
 }
 
 static rlhf_status train_micro_batch(iteration *self, const int64_t *row, int64_t count, double tokens, double rows,
@@ -292,7 +293,7 @@ static rlhf_status train_micro_batch(iteration *self, const int64_t *row, int64_
     micro.tokens = micro.view.response_offset[count];
     RLHFI_TRY(rlhfi_model_train(self->trainer->policy->model, &micro.view, rlhfi_inverse_temperature(self->trainer),
                                 true, false, false, policy_loss, &micro));
-    if (self->trainer->value_model != NULL)
+    if (self->trainer->value_model != NULL && !rlhfi_shares_trunk(self->trainer))
         RLHFI_TRY(rlhfi_model_train_scalars(self->trainer->value_model->model, &micro.view, true, value_loss, &micro));
     *policy += micro.policy_loss;
     *value += micro.value_loss;

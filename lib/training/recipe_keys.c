@@ -37,6 +37,8 @@ const rlhfi_key rlhfi_keys[] = {
     TEXT("tokenizer_name_or_path", ALL, FREE, "directory or file of the tokenizer, if it is not beside the model"),
     TEXT("reward_model_path", SAMPLES, FREE, "directory of the reward model that scores completions"),
     TEXT("value_model_path", O, FREE, "directory of the value model; without one: the reward model, else the policy"),
+    BOOLEAN("share_value_trunk", O, "false", 0,
+            "whether the value model is a head of zeros on the policy's own trunk, trained in the same pass"),
     TEXT("dataset_name", ALL, FREE, "training data: .jsonl, .jsonl.gz, .txt or .txt.gz"),
     TEXT("eval_dataset_name", ALL, FREE, "held-out data in the same form"),
     CHOICE("dataset_bad_rows", ALL, "stop", "stop skip", 0, "what to do with a row that cannot be read"),
@@ -73,6 +75,8 @@ const rlhfi_key rlhfi_keys[] = {
     INTEGER("per_device_train_batch_size", R, "8", 1, 1e6, 0, "pairs that go through the model side by side"),
     INTEGER("per_device_train_batch_size", POLICY, "8", 1, 1e6, 0, "completions trained on side by side"),
     INTEGER("gradient_accumulation_steps", ALL, "1", 1, 1e6, 0, "batches per optimizer step"),
+    BOOLEAN("gradient_checkpointing", ALL, "false", 0,
+            "computes activations again in the backward pass: less memory, more time, the same result"),
     BOOLEAN("shuffle_dataset", ALL, "true", 0, "whether each epoch has an order of its own"),
 
     /* sampling */

@@ -116,11 +116,20 @@ static rlhf_status setup_scorer(rlhfi_trainer *trainer, const rlhf_trainer_optio
 static rlhf_status setup_value_model(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
     const char *path = rlhfi_recipe_text(trainer->recipe, "value_model_path");
+    bool share = rlhfi_recipe_boolean(trainer->recipe, "share_value_trunk");
 
     if (options->value_model != NULL) {
         trainer->value_model = rlhfi_value_model_retain(options->value_model);
+        if (share && !rlhfi_shares_trunk(trainer))
+            return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+                              "share_value_trunk: the value model that was given has a trunk of its own");
         return RLHF_OK;
     }
+    if (share && path[0] != '\0')
+        return rlhfi_fail(trainer->context, RLHF_E_INVAL,
+                          "share_value_trunk: value_model_path is set too; a value model has one trunk");
+    if (share)
+        return rlhf_value_model_on_policy(&trainer->value_model, trainer->policy);
     if (path[0] != '\0')
         return rlhf_value_model_load(&trainer->value_model, trainer->context, path, NULL);
     if (trainer->reward_model != NULL)
@@ -209,6 +218,8 @@ rlhf_status rlhfi_setup_role(rlhfi_trainer *trainer, const char *name, rlhfi_mod
                    : (uint64_t)ceil(rlhfi_recipe_number(recipe, "warmup_ratio") * (double)trainer->planned_updates);
     role->name = name;
     role->model = model;
+    if (rlhfi_recipe_boolean(recipe, "gradient_checkpointing")) /* else as the model was made */
+        model->options.recompute_activations = 1;
     RLHFI_TRY(rlhfi_optimizer_create(&role->optimizer, model, &options));
     trainer->state.roles++;
     return RLHF_OK;
@@ -444,7 +455,10 @@ rlhf_status rlhfi_setup_inputs(rlhfi_trainer *trainer)
         RLHFI_TRY(rlhf_policy_hash(trainer->policy, inputs->model));
     if (trainer->reward_model != NULL)
         RLHFI_TRY(rlhf_reward_model_hash(trainer->reward_model, inputs->reward_model));
-    if (trainer->value_model != NULL)
+    if (trainer->value_model != NULL && trainer->reward_model != NULL &&
+        trainer->value_model->model->weights == trainer->reward_model->model->weights)
+        memcpy(inputs->value_model, inputs->reward_model, sizeof inputs->value_model);
+    else if (trainer->value_model != NULL && !rlhfi_shares_trunk(trainer)) /* else the model's hash says it */
         RLHFI_TRY(rlhf_value_model_hash(trainer->value_model, inputs->value_model));
     if (trainer->reference != NULL && trainer->reference->model->weights == trainer->policy->model->weights)
         memcpy(inputs->reference, inputs->model, sizeof inputs->reference);

@@ -2,7 +2,7 @@
  * rlhfi_state, and this file walks that list: what is missing there is missing after a resume. */
 #include "training/training.h"
 
-enum { NUMBERS = 7, MOST_TENSORS = 4 + 2 * RLHFI_MAX_ROLES + RLHFI_MAX_OBJECTIVES };
+enum { NUMBERS = 7, MOST_TENSORS = 4 + 3 * RLHFI_MAX_ROLES + RLHFI_MAX_OBJECTIVES };
 
 typedef struct numbers { /* the scalars, in the file's order */
     int64_t value[NUMBERS + RLHFI_MAX_ROLES];
@@ -36,12 +36,19 @@ static void unpack_numbers(rlhfi_state *state, const numbers *from)
 
 static const char *const moment_names[RLHFI_MAX_ROLES][2] = {{"role.0.first_moment", "role.0.second_moment"},
                                                              {"role.1.first_moment", "role.1.second_moment"}};
+static const char *const value_head_names[RLHFI_MAX_ROLES] = {"role.0.value_head", "role.1.value_head"};
 static const char *const objective_names[RLHFI_MAX_OBJECTIVES] = {"objective.0", "objective.1", "objective.2",
                                                                   "objective.3"};
 
 static float *moment(const rlhfi_role *role, int which)
 {
     return which == 0 ? rlhfi_optimizer_first_moment(role->optimizer) : rlhfi_optimizer_second_moment(role->optimizer);
+}
+
+/* The model's own checkpoint leaves its value head out, so it stands here. */
+static int64_t value_head_floats(const rlhfi_model *model)
+{
+    return model->weights->count - rlhfi_model_own_weights(model);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -82,10 +89,12 @@ rlhf_status rlhfi_state_save(const rlhfi_state *state, rlhf_context *context, co
     add(&tensors, "meters.name", RLHFI_U8, (int64_t)meters->count * RLHFI_METRIC_NAME, meters->name);
     add(&tensors, "meters.sum", RLHFI_F64, meters->count, meters->sum);
     add(&tensors, "meters.weight", RLHFI_F64, meters->count, meters->weight);
-    for (int32_t i = 0; i < state->roles; i++)
+    for (int32_t i = 0; i < state->roles; i++) {
+        const rlhfi_model *model = state->role[i].model;
         for (int which = 0; which < 2; which++)
-            add(&tensors, moment_names[i][which], RLHFI_F32, state->role[i].model->weights->count,
-                moment(&state->role[i], which));
+            add(&tensors, moment_names[i][which], RLHFI_F32, model->weights->count, moment(&state->role[i], which));
+        add(&tensors, value_head_names[i], RLHFI_F32, value_head_floats(model), rlhfi_value_head_weight(model));
+    }
     for (int32_t i = 0; i < state->objectives; i++) {
         RLHFI_GOTO(save_objective(context, state->objective[i], &objective[i], &size));
         add(&tensors, objective_names[i], RLHFI_U8, (int64_t)size, objective[i]);
@@ -182,10 +191,16 @@ static rlhf_status load(const reader *from, rlhfi_state *state)
 
     RLHFI_TRY(read_raw(from, "numbers", RLHFI_I64, NUMBERS + state->roles, scalars.value));
     RLHFI_TRY(load_meters(from, &state->meters));
-    for (int32_t i = 0; i < state->roles; i++)
+    for (int32_t i = 0; i < state->roles; i++) {
+        rlhfi_model *model = state->role[i].model;
         for (int which = 0; which < 2; which++)
-            RLHFI_TRY(read_raw(from, moment_names[i][which], RLHFI_F32, state->role[i].model->weights->count,
+            RLHFI_TRY(read_raw(from, moment_names[i][which], RLHFI_F32, model->weights->count,
                                moment(&state->role[i], which)));
+        if (model->value_head)
+            RLHFI_TRY(rlhfi_model_writable(model));
+        RLHFI_TRY(read_raw(from, value_head_names[i], RLHFI_F32, value_head_floats(model),
+                           rlhfi_value_head_weight(model)));
+    }
     for (int32_t i = 0; i < state->objectives; i++)
         if (keeps_state(state->objective[i]) || rlhfi_safetensors_find(from->file, objective_names[i]) != NULL)
             RLHFI_TRY(load_objective(from, objective_names[i], state->objective[i]));

@@ -75,8 +75,8 @@ static rlhf_status evaluate_objective(micro_batch *self, const rlhfi_token_stats
 static rlhf_status token_loss(void *user_data, const rlhfi_train_arrays *arrays)
 {
     micro_batch *self = user_data;
-    rlhfi_token_stats stats = {(float *)arrays->log_prob, (float *)arrays->entropy, (float *)arrays->mean_log_prob,
-                               (int32_t *)arrays->best};
+    rlhfi_token_stats stats = {.log_prob = (float *)arrays->log_prob, .entropy = (float *)arrays->entropy,
+                               .mean_log_prob = (float *)arrays->mean_log_prob, .best = (int32_t *)arrays->best};
     double *d_log_prob = rlhfi_doubles(self->trainer, arrays->count), *d_mean = NULL;
 
     if (arrays->mean_log_prob != NULL)

@@ -196,6 +196,13 @@ struct rlhf_trainer {
     rlhf_status deferred;            /* what on_progress returned amid updates: the step is finished first */
 };
 
+/* The value model is a head on the policy's trunk: both go through it together, and they are one role. */
+static inline bool rlhfi_shares_trunk(const rlhfi_trainer *trainer)
+{
+    return trainer->value_model != NULL && trainer->policy != NULL &&
+           trainer->value_model->model == trainer->policy->model;
+}
+
 /* Enters a phase and reports progress; a callback that wants to stop is heard at once, but amid updates only behind
  * them. */
 rlhf_status rlhfi_trainer_phase(rlhfi_trainer *trainer, int32_t phase);

@@ -167,7 +167,9 @@ static void bench_attention(rlhf_context *context, int64_t sequences, int64_t qu
         key[s] = k + s * keys * ldkv;
         value[s] = v + s * keys * ldkv;
     }
-    rlhfi_attention shape = {sequences, offset, length, key, value, ldkv, heads, kv_heads, head_dim, 0, 0.2f};
+    rlhfi_attention shape = {.sequences = sequences, .query_offset = offset, .key_length = length, .key = key,
+                             .value = value, .ldkv = ldkv, .heads = heads, .kv_heads = kv_heads, .head_dim = head_dim,
+                             .scale = 0.2f};
     double pairs = (double)sequences * ((double)queries * (double)(keys - queries) +
                                         0.5 * (double)queries * (double)(queries + 1)) * heads;
     BEST_TIME(best, rlhfi_attend(context, &shape, q, ldq, out, ldq, lse));

@@ -135,9 +135,8 @@ def train(method, out, *more):
 
 def test_help():
     assert "quickstart" in succeeds("--help").stdout
-    for (
-        command
-    ) in "pretrain sft reward best-of-n raft reinforce pairwise ppo run generate score eval inspect check".split():
+    commands = "pretrain sft reward best-of-n raft reinforce pairwise ppo run generate score eval inspect check bench"
+    for command in commands.split():
         assert command in succeeds("--help").stdout, command
         assert "usage" in succeeds(command, "--help").stdout or command in succeeds(command, "--help").stdout
     for method in METHODS:
@@ -304,6 +303,7 @@ def test_generate_score_eval():
     )
     assert numbers["kl"]["mean"] == 0
     succeeds("inspect", "policy")
+    succeeds("inspect", "policy", "--plan", "ppo", "--batch", "4", "--seq", "32", "--recompute")
     succeeds("inspect", "judge")
     succeeds("inspect", "pairs.jsonl")
 
@@ -424,6 +424,96 @@ def test_bad_input_is_refused():
     )
     make.write_model("other", vocabulary=300, tokenizer_ids=300, reward=True)
     refuses(["258", "300"], *[a if a != "judge" else "other" for a in train("ppo", "bad-out")], written="bad-out")
+
+
+def bench(*arguments):
+    """The results of rlhf bench as dictionaries, every number in them finite and none negative."""
+
+    def check(value, where):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                check(inner, "%s: %s" % (where, key))
+        elif not isinstance(value, str):
+            assert isinstance(value, (int, float)) and 0 <= value < float("inf"), "%s: %r" % (where, value)
+
+    lines = succeeds("bench", *arguments, "--json", "--repeat", 1).stdout.splitlines()
+    results = [json.loads(line) for line in lines]
+    assert results
+    for result in results:
+        check(result, " ".join(map(str, arguments)))
+    return results
+
+
+def test_bench_work():
+    keys = "bench shape dtype threads seconds peak_rss_mb"
+    sizes = {
+        "train": ["--batch", 2, "--seq", 16],
+        "score": ["--batch", 2, "--seq", 16],
+        "decode": ["--batch", 2, "--prompt", 4, "--new", 4],
+        "reward": ["--batch", 2, "--seq", 16],
+        "reinforce": ["--batch", 4, "--samples", 2, "--prompt", 8, "--new", 4],
+        "ppo": ["--batch", 4, "--micro", 2, "--epochs", 2, "--prompt", 8, "--new", 4],
+        "startup": [],
+    }
+    tokens = {"train": 32, "score": 32, "decode": 8, "reward": 64, "reinforce": 16, "ppo": 16}
+    for what, options in sizes.items():
+        (result,) = bench(what, "--shape", "tiny", "--threads", 2, *options)
+        for key in keys.split():
+            assert key in result, "%s: no %s" % (what, key)
+        assert (result["bench"], result["shape"], result["dtype"], result["threads"]) == (what, "tiny", "f32", 2)
+        assert 0 < result["seconds"]["min"] <= result["seconds"]["median"] <= result["seconds"]["max"]
+        assert result["seconds"]["n"] == 1 and result["peak_rss_mb"] > 0
+        if what in tokens:
+            for key in "cpu_seconds gflops peak_gflops peak_share cpu_peak_share".split():
+                assert key in result, "%s: no %s" % (what, key)
+            assert abs(result["tokens_per_s"] * result["seconds"]["median"] / tokens[what] - 1) < 1e-6, what
+        if what == "decode":
+            assert result["bandwidth_gb_s"] > 0 and result["prefill_s"] > 0
+        if what in ("reinforce", "ppo"):
+            assert set(result["phases"]) == {"rollout", "scoring", "update"}
+    (result,) = bench("train", "--shape", "tiny", "--profile", "--no-peaks")
+    assert "trunk_forward" in result["phases"] and "peak_share" not in result
+    # The scripts that measure others count 7.39 GFLOP for this step.
+    assert abs(result["gflop_per_step"] - 7.3877) < 1e-3, result["gflop_per_step"]
+
+
+def test_bench_machine():
+    names = [result["what"] for result in bench("peaks", "--threads", 1)]
+    assert "fp32_compiled" in names and "read_1MiB_per_thread" in names
+    shapes = bench("gemm", "--shape", "tiny", "--batch", 2, "--seq", 16)
+    assert {"q_proj", "down_proj"} <= {result["what"] for result in shapes}
+    given = bench("gemm", "--m", 8, "--n", 16, "--k", 32)
+    assert [result["kind"] for result in given] == ["forward", "input_gradient", "weight_gradient", "decoding"]
+    assert all(result["m"] == 8 and result["gflops"]["median"] > 0 for result in given)
+
+
+def test_bench_model_of_a_user():
+    (result,) = bench("train", "--model", "policy", "--batch", 2, "--seq", 16)
+    assert result["shape"] == "policy"
+    assert "MB" in succeeds("bench", "score", "--model", "policy", "--batch", 2, "--seq", 16, "--repeat", 1).stdout
+
+
+def test_bench_stops():
+    process = subprocess.Popen(
+        [PROGRAM, "bench", "score", "--shape", "tiny", "--repeat", "1000"], stderr=subprocess.PIPE
+    )
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, (process.returncode, message)
+
+
+def test_bench_refuses():
+    refuses("what?", "bench", code=2)
+    refuses("what?", "bench", "speed", code=2)
+    refuses("not available", "bench", "dpo")
+    refuses("not available", "bench", "lora")
+    refuses("not supported", "bench", "train", "--shape", "tiny", "--dtype", "f16")
+    refuses(["f8", "bf16"], "bench", "train", "--shape", "tiny", "--dtype", "f8", code=2)
+    refuses(["large", "smollm2"], "bench", "train", "--shape", "large", code=2)
+    refuses("divide", "bench", "ppo", "--shape", "tiny", "--batch", 5, "--micro", 2, code=2)
+    refuses("belong together", "bench", "gemm", "--m", 4, code=2)
+    refuses(["5000", "512"], "bench", "train", "--shape", "tiny", "--batch", 1, "--seq", 5000)
 
 
 def main():

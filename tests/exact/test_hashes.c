@@ -11,18 +11,19 @@ static const char *const wide_config =
 
 static const struct {
     const char *method;
-    bool gpt2;
+    bool gpt2, share;
     const char *sha256;
 } recorded[] = {
-    {"pretrain", false, "734ebbfdc82a6701730a79766ba297b2e98a3d65eaea97d63423b3e89debe84d"},
-    {"pretrain", true, "51e06b0d305bb51d0255455f875c9fe521e2f2ed52d3609ef650e318b8349326"},
-    {"sft", false, "8fe5f033d7f8fd875d2719cd2bdac7be6c18344325d49a2dc6e38494b8589c7c"},
-    {"reward", false, "4d6aca3b3fb5fc7b0db9e362697fad8875b3697305b014784c91e69b4e5b83d6"},
-    {"raft", false, "656c8bc3ba9c2cb4957e2a92fbf39d690414e1fe695dbdf70f750f94b7349f06"},
-    {"reinforce", false, "caabdd5829c3b935c1c50c59cedd48fd106e45bb79df6709fa8dca28ffa20b90"},
-    {"pairwise", false, "9dac6ff9d891c830352cda6164ed5664cc912778d6d2d2907d7394c7ec42b464"},
-    {"ppo", false, "5f382bce8eb29e909f69e9988aba9603b019799f1a6da209bcc0c87f122946f3"},
-    {"ppo", true, "f3bbeb836f19fa4b2240ce327745334dcdf4d640ffffffb4e0f40d8ff6a504d0"},
+    {"pretrain", false, false, "734ebbfdc82a6701730a79766ba297b2e98a3d65eaea97d63423b3e89debe84d"},
+    {"pretrain", true, false, "51e06b0d305bb51d0255455f875c9fe521e2f2ed52d3609ef650e318b8349326"},
+    {"sft", false, false, "188309e822868dafd572b47c334ae3906954e114597d6f78fc21c8a8d9bd8c4b"},
+    {"reward", false, false, "3ec5cd0e34ca79bbfbeb1f2b39add0718e3a5d03e5295330c1261bb1919dd148"},
+    {"raft", false, false, "4b886dcec07ddcea54278ec43e3899a0a199479ea144bec0175504fa4cd466e6"},
+    {"reinforce", false, false, "4c6242557ab088621f7f4128f3d46830f99b2622fd7b8d2f2e773c572cfeee16"},
+    {"pairwise", false, false, "d4f185f24114da5e391daf5c79d954e6930d79e9cdd8a3b5ba4e1a67f0ef56dc"},
+    {"ppo", false, false, "40077fb5153f6851f11fbe8944e789995a3c1e8c16692699b6807f9bc394f252"},
+    {"ppo", true, false, "b6c47451542a89f3553e086d6b9905474fb8c3b0447654a2947a041e9d8081ec"},
+    {"ppo", false, true, "d8dd4f3c8f49bd501ec2b862d22faadf9a9855d02c0b02fda078dc53018d7da5"},
 };
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
 
@@ -33,6 +34,8 @@ static void train(rlhf_context *context, int which, char hex[65])
     rlhf_trainer *trainer;
 
     make_parts(&parts, context, recorded[which].method);
+    if (recorded[which].share)
+        set(context, parts.recipe, "share_value_trunk", "true");
     rlhf_policy_release(&parts.policy);
     CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 3, NULL));
     parts.options.policy = parts.policy;
@@ -61,8 +64,9 @@ static void test_hashes(void **state)
             char hex[65];
             train(context, i, hex);
             if (strcmp(hex, recorded[i].sha256) != 0) {
-                print_message("%s%s, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method,
-                              recorded[i].gpt2 ? " (gpt2)" : "", (int)machines[m].threads,
+                const char *variant = recorded[i].share ? " (one trunk)" : recorded[i].gpt2 ? " (gpt2)" : "";
+                print_message("%s%s, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method, variant,
+                              (int)machines[m].threads,
                               (unsigned)machines[m].cpu_mask, (int)machines[m].use_blis, hex);
                 wrong++;
             }

@@ -284,8 +284,9 @@ static void test_attention(void **state)
         float *q = input(&l, 0, l.rows * ldq, -1, 1), *k = input(&l, 1, l.rows * ldkv, -1, 1);
         float *v = input(&l, 2, l.rows * ldkv, -1, 1), *out = guarded(l.rows * ldq), *lse = guarded(l.rows * HEADS);
         const float *key = k, *value = v;
-        rlhfi_attention shape = {1,     offset,   &l.rows,      &key,     &value, ldkv,
-                                 HEADS, KV_HEADS, (int32_t)l.d, l.window, 0.25f};
+        rlhfi_attention shape = {.sequences = 1, .query_offset = offset, .key_length = &l.rows, .key = &key,
+                                 .value = &value, .ldkv = ldkv, .heads = HEADS, .kv_heads = KV_HEADS,
+                                 .head_dim = (int32_t)l.d, .window = l.window, .scale = 0.25f};
         l.outputs = l.rows * ldq;
         l.weighting = random_array(l.outputs, -1, 1);
         assert_int_equal(rlhfi_attend(contexts[VARIANTS - 1], &shape, q, ldq, out, ldq, lse), RLHF_OK);

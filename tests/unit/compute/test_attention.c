@@ -36,8 +36,9 @@ static void make_problem(struct problem *p, int64_t sequences, const int64_t *le
 
 static rlhfi_attention shape_of(const struct problem *p)
 {
-    return (rlhfi_attention){p->sequences, p->offset, p->length, p->key, p->value, p->ldkv,
-                             p->heads, p->kv_heads, p->head_dim, p->window, p->scale};
+    return (rlhfi_attention){.sequences = p->sequences, .query_offset = p->offset, .key_length = p->length,
+                             .key = p->key, .value = p->value, .ldkv = p->ldkv, .heads = p->heads,
+                             .kv_heads = p->kv_heads, .head_dim = p->head_dim, .window = p->window, .scale = p->scale};
 }
 
 /* Probabilities of one query; returns the log-sum-exp. */
@@ -224,7 +225,8 @@ static void test_refuses_nonsense(void **state)
     int64_t offset[2] = {0, 4}, length = 3;
     float x[64] = {0};
     const float *row = x;
-    rlhfi_attention shape = {1, offset, &length, &row, &row, 4, 1, 1, 4, 0, 1.0f};
+    rlhfi_attention shape = {.sequences = 1, .query_offset = offset, .key_length = &length, .key = &row, .value = &row,
+                             .ldkv = 4, .heads = 1, .kv_heads = 1, .head_dim = 4, .scale = 1.0f};
 
     (void)state;
     assert_int_equal(rlhfi_attend(contexts[0], &shape, x, 4, x, 4, NULL), RLHF_E_INVAL); /* more queries than keys */
@@ -235,12 +237,66 @@ static void test_refuses_nonsense(void **state)
     assert_int_equal(rlhfi_attend(contexts[0], &shape, x, 4, x, 4, NULL), RLHF_E_INVAL);
 }
 
+/* Keys and values in pages give the bits of rows, for one new query and for several behind a cache. */
+static void check_pages(int64_t sequences, const int64_t *keys, int64_t fresh, int32_t heads, int32_t kv_heads,
+                        int32_t head_dim)
+{
+    const int64_t width = heads * head_dim, kv_width = kv_heads * head_dim, layer = 3 * RLHFI_PAGE; /* not the first */
+    const int64_t page_floats = layer + 2 * kv_width * RLHFI_PAGE;
+    const float *pages[4][32], *const *table[4];
+    int64_t offset[5] = {0};
+    struct problem p;
+
+    make_problem(&p, sequences, keys, heads, kv_heads, head_dim, 0);
+    for (int64_t s = 0; s < sequences; s++) {
+        table[s] = pages[s];
+        offset[s + 1] = offset[s] + (fresh < keys[s] ? fresh : keys[s]);
+        for (int64_t u = 0; u < keys[s]; u += RLHFI_PAGE) {
+            float *page = guarded(page_floats);
+            memset(page, 0xff, (size_t)page_floats * sizeof *page); /* NaN behind the last key must not matter */
+            for (int64_t i = 0; i < RLHFI_PAGE && u + i < keys[s]; i++)
+                for (int64_t j = 0; j < kv_width; j++) {
+                    page[layer + j * RLHFI_PAGE + i] = p.key[s][(u + i) * p.ldkv + j];
+                    page[layer + (RLHFI_PAGE + i) * kv_width + j] = p.value[s][(u + i) * p.ldkv + j];
+                }
+            pages[s][u / RLHFI_PAGE] = page;
+        }
+    }
+    rlhfi_attention rows = {sequences, offset, keys, p.key, p.value, p.ldkv, heads, kv_heads, head_dim, 0, p.scale};
+    rlhfi_attention_pages paged = {sequences, offset, keys, table, layer, layer + kv_width * RLHFI_PAGE,
+                                   heads, kv_heads, head_dim, p.scale};
+    const int64_t count = (offset[sequences] - 1) * p.ldq + width;
+    float *want = guarded(count);
+    memset(want, 0, (size_t)count * sizeof *want);
+    assert_int_equal(rlhfi_attend(contexts[0], &rows, p.q, p.ldq, want, p.ldq, NULL), RLHF_OK);
+    for (int v = 0; v < VARIANTS; v++) {
+        float *got = guarded(count);
+        memset(got, 0, (size_t)count * sizeof *got);
+        assert_int_equal(rlhfi_attend_pages(contexts[v], &paged, p.q, p.ldq, got, p.ldq), RLHF_OK);
+        assert_same_bits("pages", v, got, want, count);
+    }
+    release_guarded();
+}
+
+static void test_pages(void **state)
+{
+    static const int64_t lengths[][4] = {{1, 2, 15, 16}, {17, 31, 32, 33}, {255, 256, 257, 64}, {300, 513, 544, 1000}};
+    static const int32_t kinds[][3] = {{8, 4, 8},   {9, 3, 64}, {6, 6, 20},  {5, 1, 80}, {4, 4, 16},
+                                       {2, 1, 130}, {7, 1, 8},  {10, 5, 32}, {1, 1, 300}};
+
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
+        for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++)
+            check_pages(4 - (int64_t)(k % 2), lengths[l], l % 2 == 0 ? 1 : 5, kinds[k][0], kinds[k][1], kinds[k][2]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_long),
         cmocka_unit_test(test_batch_independence),
+        cmocka_unit_test(test_pages),
         cmocka_unit_test(test_refuses_nonsense),
     };
 

@@ -53,7 +53,9 @@ static rlhf_status step(rlhf_context *context)
 {
     const int64_t offset[2] = {0, ROWS}, length = ROWS;
     const float *key = arrays.x, *value = arrays.out;
-    rlhfi_attention shape = {1, offset, &length, &key, &value, D, HEADS, HEADS, HEAD_DIM, 0, 0.25f};
+    rlhfi_attention shape = {.sequences = 1, .query_offset = offset, .key_length = &length, .key = &key,
+                             .value = &value, .ldkv = D, .heads = HEADS, .kv_heads = HEADS, .head_dim = HEAD_DIM,
+                             .scale = 0.25f};
     rlhfi_head_result result = {arrays.log_prob, NULL, NULL, NULL, arrays.head_lse};
     rlhfi_panels *panels;
 

@@ -77,6 +77,16 @@ static void test_every_width(void **state)
             check_shape(m, n, 40, 0, 1, 0, 1, 0);
 }
 
+/* Few rows read weights where they stand: every number of rows, whole and cut panels, k that is no multiple of 16. */
+static void test_few_rows(void **state)
+{
+    (void)state;
+    for (int64_t m = 1; m <= 64; m += m < 26 ? 1 : 19)
+        check_shape(m, 70, m % 5 == 0 ? 530 : 528, 0, 1, m % 3 == 0, m % 3 == 1, m % 4);
+    check_shape(9, 1100, 64, 0, 1, 0, 1, 0);
+    check_shape(2, 640, 272, 0, 1, 1, 0, 1);
+}
+
 static void test_training_shapes(void **state)
 {
     (void)state;
@@ -173,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_every_width),
+        cmocka_unit_test(test_few_rows),
         cmocka_unit_test(test_training_shapes),
         cmocka_unit_test(test_large_products),
         cmocka_unit_test(test_portions),

@@ -86,6 +86,14 @@ static inline rlhfi_model *make_model(rlhf_context *context, const char *json, e
     return model;
 }
 
+/* A value head that says something. */
+static inline void add_value_head(rlhfi_model *model, uint64_t seed)
+{
+    check_ok(model->context, rlhfi_model_add_value_head(model), "value head");
+    rlhfi_normal_fill(seed, RLHFI_RANDOM_USER, 7, 0.5f, rlhfi_value_head_weight(model),
+                      (size_t)model->architecture.width);
+}
+
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
 
 enum { MOST_ROWS = 80, MOST_TOKENS = 8192 };
@@ -148,7 +156,7 @@ static inline int64_t responses(const struct rows *rows)
 
 /* ---- a loss with all its gradients ------------------------------------------------------------------------------ */
 
-/* sum of a_i log p_i + b_i H_i + c_i mean log p with fixed pseudo-random coefficients */
+/* sum of a_i log p_i + b_i H_i + c_i mean log p + v_i value_i with fixed pseudo-random coefficients */
 struct linear_loss {
     uint64_t seed;
     int64_t first; /* number of the batch's first response token in the whole */
@@ -177,6 +185,11 @@ static inline rlhf_status linear_loss(void *user_data, const rlhfi_train_arrays 
         if (arrays->mean_log_prob != NULL) {
             l->loss += c * (double)arrays->mean_log_prob[i];
             arrays->d_mean_log_prob[i] = (float)c;
+        }
+        if (arrays->value != NULL) {
+            double v = coefficient(l->seed, l->first + i, 3);
+            l->loss += v * (double)arrays->value[i];
+            arrays->d_value[i] = (float)v;
         }
     }
     return RLHF_OK;

@@ -123,6 +123,27 @@ static rlhf_status run_train_scalars(struct subject *s)
     return rlhfi_model_train_scalars(s->scalar, &s->rows->view, true, linear_scalar_loss, &l);
 }
 
+/* A model with gathered gradients gets a head, and both heads go through it. Half a head is none. */
+static rlhf_status run_value_head(struct subject *s)
+{
+    struct linear_loss l = {.seed = 1};
+    rlhfi_token_stats stats = {.log_prob = s->out, .value = s->out};
+    int64_t parameters = s->model->parameter_count;
+    rlhfi_model *shared;
+    rlhf_status status;
+
+    if (!s->model->value_head) {
+        RLHFI_TRY(rlhfi_model_need_gradient(s->model));
+        status = rlhfi_model_add_value_head(s->model);
+        assert_int_equal(s->model->parameter_count, status == RLHF_OK ? parameters + 1 : parameters);
+        RLHFI_TRY(status);
+    }
+    RLHFI_TRY(rlhfi_model_share(&shared, s->model));
+    rlhfi_model_release(&shared);
+    RLHFI_TRY(rlhfi_model_log_probs(s->model, &s->rows->view, 1.0f, &stats));
+    return rlhfi_model_train(s->model, &s->rows->view, 1.0f, true, true, true, linear_loss, &l);
+}
+
 static rlhf_status run_decode(struct subject *s)
 {
     static const int32_t token[] = {1, 2, 3, 4, 5};
@@ -149,7 +170,7 @@ static const struct {
     {"write", run_write},   {"scalar head", run_scalar_head},
     {"save", run_save},     {"log-probabilities", run_log_probs},
     {"train", run_train},   {"train scalars", run_train_scalars},
-    {"decode", run_decode},
+    {"decode", run_decode}, {"value head", run_value_head},
 };
 
 /* rows enough for several groups, so that workers have contexts and buffers of their own */

@@ -223,6 +223,49 @@ static void test_copied_prompt(void **state)
     rlhf_context_release(&context);
 }
 
+/* Samples of a prompt that ends inside a page write behind it without seeing each other; the prompt stays as it was. */
+static void test_shared_pages(void **state)
+{
+    enum { PROMPT = 45, SAMPLES = 3, NEW = 24 };
+    rlhf_context *context = make_context(2, UINT32_MAX, 1);
+    rlhfi_model *model = make_model(context, llama_config, RLHFI_HEAD_TOKENS, 9);
+    int64_t vocabulary = model->architecture.vocabulary, slot[SAMPLES + 1], offset[SAMPLES + 2], whole[] = {0, 0};
+    int32_t row[SAMPLES + 1][PROMPT + NEW], token[SAMPLES + 1];
+    float *logits, *kept = malloc((size_t)((SAMPLES + 1) * vocabulary) * sizeof *kept);
+    rlhfi_cache *cache;
+
+    (void)state;
+    for (int s = 0; s <= SAMPLES; s++)
+        for (int i = 0; i < PROMPT + NEW; i++)
+            row[s][i] = (i * 7 + (i < PROMPT ? 0 : 5 * s)) % (int32_t)vocabulary;
+    check_ok(context, rlhfi_cache_create(&cache, model, SAMPLES + 2, PROMPT + NEW), "cache");
+    for (int s = 0; s <= SAMPLES; s++) {
+        slot[s] = s;
+        offset[s + 1] = s + 1;
+    }
+    offset[0] = 0;
+    whole[1] = PROMPT;
+    check_ok(context, rlhfi_decode(model, cache, 1, slot, whole, row[0], &logits), "prompt");
+    for (int s = 1; s <= SAMPLES; s++)
+        check_ok(context, rlhfi_cache_copy(cache, 0, s, PROMPT), "share");
+    for (int t = 0; t < NEW; t++) {
+        for (int s = 0; s <= SAMPLES; s++)
+            token[s] = row[s][PROMPT + t];
+        check_ok(context, rlhfi_decode(model, cache, SAMPLES + 1, slot, offset, token, &logits), "samples");
+    }
+    memcpy(kept, logits, (size_t)((SAMPLES + 1) * vocabulary) * sizeof *kept);
+    whole[1] = PROMPT + NEW;
+    for (int64_t s = 0, last = SAMPLES + 1; s <= SAMPLES; s++) {
+        rlhfi_cache_clear(cache, last);
+        check_ok(context, rlhfi_decode(model, cache, 1, &last, whole, row[s], &logits), "whole");
+        check_logits(kept + s * vocabulary, logits, vocabulary);
+    }
+    rlhfi_cache_release(&cache);
+    free(kept);
+    rlhfi_model_release(&model);
+    rlhf_context_release(&context);
+}
+
 /* After the weights have moved, the decoder must not use the old ones. */
 static void test_changed_weights(void **state)
 {
@@ -296,8 +339,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_long_rows),
-        cmocka_unit_test(test_copied_prompt),  cmocka_unit_test(test_changed_weights),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_copied_prompt),  cmocka_unit_test(test_shared_pages),
+        cmocka_unit_test(test_changed_weights), cmocka_unit_test(test_refusals),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

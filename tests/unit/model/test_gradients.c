@@ -59,14 +59,16 @@ static void check_direction(rlhfi_model *model, const struct rows *rows, bool sc
 }
 
 /* All parameters together and every tensor alone. */
-static void check_model(const char *json, enum rlhfi_head_kind head, bool per_token)
+static void check_model(const char *json, enum rlhfi_head_kind head, bool per_token, bool value_head)
 {
     rlhf_context *context = make_context(2, UINT32_MAX, 1);
     rlhfi_model *model = make_model(context, json, head, 21);
     struct rows *rows = random_rows(model, 4, 2, 9, 22);
 
+    if (value_head)
+        add_value_head(model, 23);
     check_direction(model, rows, head == RLHFI_HEAD_SCALAR, per_token, "all", 0, 0, model->weights->count);
-    for (int64_t i = 0; i < model->parameter_count; i += pace(7))
+    for (int64_t i = 0; i < model->parameter_count; i += pace(1000))
         check_direction(model, rows, head == RLHFI_HEAD_SCALAR, per_token, model->parameters[i].name, (uint32_t)i,
                         model->parameters[i].offset, model->parameters[i].elements);
     free(rows);
@@ -77,9 +79,10 @@ static void check_model(const char *json, enum rlhfi_head_kind head, bool per_to
 static void test_differences(void **state)
 {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(2)) {
-        check_model(configs[c].json, RLHFI_HEAD_TOKENS, false);
-        check_model(configs[c].json, RLHFI_HEAD_SCALAR, c % 2 == 0);
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3)) {
+        check_model(configs[c].json, RLHFI_HEAD_TOKENS, false, false);
+        check_model(configs[c].json, RLHFI_HEAD_TOKENS, false, true);
+        check_model(configs[c].json, RLHFI_HEAD_SCALAR, c % 2 == 0, false);
     }
 }
 
@@ -130,7 +133,7 @@ static void test_micro_batches(void **state)
         zero_gradient(model);
         train_part(model, rows, 0, ROWS);
         memcpy(whole, model->gradient, bytes);
-        for (int64_t size = 1; size < ROWS; size = 3 * size + 4) {
+        for (int64_t size = pace(25); size < ROWS; size = 3 * size + 4) {
             zero_gradient(model);
             for (int64_t first = 0; first < ROWS; first += size)
                 train_part(model, rows, first, first + size <= ROWS ? size : ROWS - first);
@@ -155,7 +158,7 @@ static void test_same_bits(void **state)
     } machines[] = {{1, 1, UINT32_MAX}, {2, 1, UINT32_MAX}, {4, 0, UINT32_MAX}, {2, 0, RLHF_CPU_AVX2}, {2, 1, 0}};
     (void)state;
 
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3)) {
         float *first = NULL;
         for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m += (size_t)pace(7)) {
             rlhf_context *context = make_context(machines[m].threads, machines[m].cpu_mask, machines[m].use_blis);

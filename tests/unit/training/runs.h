@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "pace.h"
 #include "training/training.h"
 
 static inline void check_ok(rlhf_context *context, rlhf_status status, const char *what)

@@ -294,7 +294,8 @@ static void test_keys_of_the_trainers(void **state)
     } read[] = {
         {"pretrain sft reward raft reinforce pairwise ppo",
          "seed model_name_or_path tokenizer_name_or_path dataset_name eval_dataset_name dataset_bad_rows chat_template "
-         "output_dir per_device_train_batch_size gradient_accumulation_steps shuffle_dataset learning_rate "
+         "output_dir per_device_train_batch_size gradient_accumulation_steps gradient_checkpointing "
+         "shuffle_dataset learning_rate "
          "lr_scheduler_type min_lr_rate warmup_steps warmup_ratio weight_decay adam_beta1 adam_beta2 adam_epsilon "
          "max_grad_norm logging_steps eval_steps save_steps save_total_limit max_steps"},
         {"pretrain sft reward", "max_length num_train_epochs"},

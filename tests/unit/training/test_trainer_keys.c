@@ -45,6 +45,7 @@ static const struct {
     {"reinforce:per_device_train_batch_size", "8", ""}, /* groups of 4 */
     {"per_device_train_batch_size", "2", ""},
     {"gradient_accumulation_steps", "2", "prompts_per_iteration=8"},
+    {"gradient_checkpointing", "true", ""}, /* the one key that must not be seen in the weights */
     {"shuffle_dataset", "false", ""},
     {"prompts_per_iteration", "5", ""},
     {"reinforce:num_generations", "2", "baseline=batch_mean"},
@@ -75,6 +76,7 @@ static const struct {
     {"num_ppo_epochs", "3", "loss_type=clipped"},
     {"num_mini_batches", "3", ""},
     {"cliprange", "0.001", "loss_type=clipped num_ppo_epochs=3"},
+    {"share_value_trunk", "true", ""},
     {"cliprange_value", "0.0001", ""},
     {"dual_clip", "0.5", ""},
     {"vf_coef", "0.9", ""},
@@ -162,7 +164,9 @@ static void every_key(void **state)
         c = find_change(method, key.name);
         hash_with(method, changes[c].needs, NULL, NULL, before);
         hash_with(method, changes[c].needs, key.name, changes[c].value, after);
-        if (strcmp(before, after) == 0)
+        if (strcmp(key.name, "gradient_checkpointing") == 0)
+            assert_string_equal(before, after);
+        else if (strcmp(before, after) == 0)
             fail_msg("%s: %s = %s changes nothing", method, key.name, changes[c].value);
     }
 }
@@ -197,7 +201,7 @@ int main(void)
     char names[2 * ALL_METHODS][32];
 
     memset(tests, 0, sizeof tests);
-    for (int m = 0; m < ALL_METHODS; m++)
+    for (int m = 0; m < ALL_METHODS; m += (int)pace(3))
         for (int which = 0; which < 2; which++) {
             int i = 2 * m + which;
             snprintf(names[i], sizeof names[i], "%s %s", all_methods[m], which == 0 ? "keys" : "choices");
