@@ -149,7 +149,10 @@ rlhf_status rlhf_plugin_objective(rlhf_objective **out, rlhf_context *context, c
     RLHFI_REQUIRE(context, out != NULL && text != NULL);
     RLHFI_TRY(look_up(context, OBJECTIVE, text, &item, &argument));
     status = item->make_objective(item->user_data, context, argument, out);
-    return made(context, OBJECTIVE, text, status, *out != NULL);
+    status = made(context, OBJECTIVE, text, status, *out != NULL);
+    if (status != RLHF_OK)
+        *out = NULL;
+    return status;
 }
 
 rlhf_status rlhf_plugin_scorer(rlhf_scorer **out, rlhf_context *context, const char *text)
@@ -164,7 +167,10 @@ rlhf_status rlhf_plugin_scorer(rlhf_scorer **out, rlhf_context *context, const c
     RLHFI_REQUIRE(context, out != NULL && text != NULL);
     RLHFI_TRY(look_up(context, SCORER, text, &item, &argument));
     status = item->make_scorer(item->user_data, context, argument, out);
-    return made(context, SCORER, text, status, *out != NULL);
+    status = made(context, SCORER, text, status, *out != NULL);
+    if (status != RLHF_OK)
+        *out = NULL;
+    return status;
 }
 
 int32_t rlhf_plugin_has_scorer(const rlhf_context *context, const char *text)

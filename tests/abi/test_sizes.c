@@ -389,7 +389,7 @@ static void views_of_every_size(void **state)
             assert_int_equal(view[-1], 0xa5);
             assert_int_equal(*(uint32_t *)view, known.size[s]);
         }
-        assert_int_equal(views[v].fill(at_end(4)), RLHF_E_INVAL);
+        assert_int_equal(views[v].fill(at_end(8)), RLHF_E_INVAL);
     }
     rlhf_pipeline_release(&pipeline);
     rlhf_trainer_release(&trainer);
