@@ -101,6 +101,12 @@ void *rlhfi_arena_alloc(rlhfi_arena *arena, size_t count, size_t size)
 
 rlhf_status rlhfi_arena_reserve(rlhfi_arena *arena, size_t bytes)
 {
+    size_t end;
+
+    if (!rlhfi_add(rlhfi_arena_mark(arena), bytes, &end))
+        return rlhfi_out_of_memory(arena->context);
+    if (end > arena->peak)
+        arena->peak = end; /* so that after a reset one block holds it, and the same request asks for nothing */
     for (size_t i = arena->current; i < arena->count; i++)
         if (arena->blocks[i].capacity - (i == arena->current ? arena->blocks[i].used : 0) >= bytes)
             return RLHF_OK;

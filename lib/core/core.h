@@ -111,7 +111,8 @@ bool rlhfi_add(size_t a, size_t b, size_t *sum);
 typedef struct rlhfi_arena rlhfi_arena;
 rlhf_status rlhfi_arena_create(rlhfi_arena **out, rlhf_context *context);
 void *rlhfi_arena_alloc(rlhfi_arena *arena, size_t count, size_t size); /* 64-byte aligned; NULL without memory */
-/* Makes the next bytes come from one block of just that size: growing by doubling would take up to twice as much. */
+/* Makes the next bytes come from one block of just that size: growing by doubling would take up to twice as much.
+ * Counts as in use for the peak. */
 rlhf_status rlhfi_arena_reserve(rlhfi_arena *arena, size_t bytes);
 void rlhfi_arena_reset(rlhfi_arena *arena); /* everything handed out is gone; memory stays (one block afterwards) */
 size_t rlhfi_arena_mark(const rlhfi_arena *arena);            /* to give back everything allocated later: */
