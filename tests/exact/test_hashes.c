@@ -23,7 +23,7 @@ static const struct {
     {"pairwise", false, false, "d4f185f24114da5e391daf5c79d954e6930d79e9cdd8a3b5ba4e1a67f0ef56dc"},
     {"ppo", false, false, "40077fb5153f6851f11fbe8944e789995a3c1e8c16692699b6807f9bc394f252"},
     {"ppo", true, false, "b6c47451542a89f3553e086d6b9905474fb8c3b0447654a2947a041e9d8081ec"},
-    {"ppo", false, true, "d8dd4f3c8f49bd501ec2b862d22faadf9a9855d02c0b02fda078dc53018d7da5"},
+    {"ppo", false, true, "0aefc90a7862d12a9a289b29a5165603938c007edc52a32f5e5fea837e9f555c"},
 };
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
 

@@ -134,6 +134,66 @@ static void test_plan(void **state)
         }
 }
 
+/* Scalar heads: a value per response token, a score per row. */
+static void check_scalars(const char *json, bool per_token)
+{
+    struct counter counter;
+    rlhf_context *context = counted_context(&counter);
+    rlhf_memory_shape shape;
+    rlhf_memory_plan plan = {.struct_size = sizeof plan};
+    struct linear_loss l = {.seed = 5};
+    rlhf_policy *policy;
+    rlhf_value_model *value = NULL;
+    rlhf_reward_model *reward = NULL;
+    rlhfi_model *model;
+    struct rows *rows;
+    int64_t measured;
+
+    rlhf_memory_shape_init(&shape, sizeof shape);
+    shape.rows = 16;
+    shape.row_tokens = 90;
+    shape.prompt_tokens = 30;
+    check_ok(context, rlhf_policy_create(&policy, context, json, strlen(json), 1, NULL), "create");
+    if (per_token) {
+        check_ok(context, rlhf_value_model_from_policy(&value, policy), "value model");
+        rlhf_policy_release(&policy);
+        check_ok(context, rlhf_value_model_memory_plan(value, &shape, &plan), "plan");
+        model = value->model;
+    } else {
+        check_ok(context, rlhf_reward_model_from_policy(&reward, policy, 1), "reward model");
+        rlhf_policy_release(&policy);
+        check_ok(context, rlhf_reward_model_memory_plan(reward, &shape, &plan), "plan");
+        model = reward->model;
+    }
+    rows = equal_rows(model, &shape);
+    counter.most = counter.live;
+    for (int step = 0; step < 2; step++) {
+        check_ok(context, rlhfi_model_writable(model), "writable");
+        check_ok(context, rlhfi_model_train_scalars(model, &rows->view, per_token, linear_scalar_loss, &l), "train");
+    }
+    measured = counter.most + (int64_t)plan.moments;
+    print_message("%s: planned %.3f MB, measured %.3f MB (%+.1f %%)\n", per_token ? "values" : "scores",
+                  (double)plan.total / 1e6, (double)measured / 1e6,
+                  100.0 * ((double)plan.total / (double)measured - 1.0));
+    assert_true(fabs((double)plan.total / (double)measured - 1.0) <= 0.05);
+    assert_int_equal(rlhf_value_model_memory_plan(NULL, &shape, &plan), RLHF_E_INVAL);
+    assert_int_equal(rlhf_reward_model_memory_plan(NULL, &shape, &plan), RLHF_E_INVAL);
+    free(rows);
+    rlhf_value_model_release(&value);
+    rlhf_reward_model_release(&reward);
+    rlhf_context_release(&context);
+    assert_int_equal(counter.live, 0);
+}
+
+static void test_scalar_plan(void **state)
+{
+    (void)state;
+    for (int per_token = 0; per_token < 2; per_token++) {
+        check_scalars(small_config, per_token != 0);
+        check_scalars(large_config, per_token != 0);
+    }
+}
+
 static void test_limit(void **state)
 {
     struct counter counter;
@@ -196,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_scalar_plan),
         cmocka_unit_test(test_limit),
     };
 
