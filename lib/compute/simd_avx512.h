@@ -24,6 +24,25 @@ static inline v16 v16_load_first(const float *p, int n) { return _mm512_maskz_lo
 static inline void v16_store(float *p, v16 x) { _mm512_storeu_ps(p, x); }
 static inline void v16_store_first(float *p, v16 x, int n) { _mm512_mask_storeu_ps(p, v16m_first(n), x); }
 
+static inline v16 v16_widen(__m256i halves)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+static inline v16 v16_load_bf16(const uint16_t *p) { return v16_widen(_mm256_loadu_si256((const void *)p)); }
+
+static inline v16 v16_load_bf16_first(const uint16_t *p, int n)
+{
+    return v16_widen(_mm256_maskz_loadu_epi16(v16m_first(n), p));
+}
+
+static inline void v16i_store_upper(void *p, v16i x, int n)
+{
+    _mm256_mask_storeu_epi16(p, v16m_first(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16)));
+}
+
+static inline v16 v16_swap_neighbours(v16 a) { return _mm512_permute_ps(a, 0xb1); }
+
 static inline v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 static inline v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 static inline v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }

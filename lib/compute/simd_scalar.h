@@ -45,6 +45,31 @@ static inline void v16_store_first(float *p, v16 x, int n)
         p[j] = x.lane[j];
 }
 
+/* bf16: the upper half of a float */
+static inline v16 v16_load_bf16_first(const uint16_t *p, int n)
+{
+    v16 made;
+    for (int j = 0; j < V16_LANES; j++) {
+        uint32_t bits = j < n ? (uint32_t)p[j] << 16 : 0;
+        memcpy(&made.lane[j], &bits, sizeof bits);
+    }
+    return made;
+}
+
+static inline v16 v16_load_bf16(const uint16_t *p) { return v16_load_bf16_first(p, V16_LANES); }
+
+/* The upper halves of the first n lanes, one behind the other. */
+static inline void v16i_store_upper(void *p, v16i x, int n)
+{
+    for (int j = 0; j < V16_LANES && j < n; j++) {
+        uint16_t upper = (uint16_t)((uint32_t)x.lane[j] >> 16);
+        memcpy((char *)p + 2 * j, &upper, sizeof upper);
+    }
+}
+
+/* Lanes 1, 0, 3, 2, ... */
+static inline v16 v16_swap_neighbours(v16 a) { V16_MAKE(v16, a.lane[j ^ 1]); }
+
 static inline v16 v16_add(v16 a, v16 b) { V16_MAKE(v16, a.lane[j] + b.lane[j]); }
 static inline v16 v16_sub(v16 a, v16 b) { V16_MAKE(v16, a.lane[j] - b.lane[j]); }
 static inline v16 v16_mul(v16 a, v16 b) { V16_MAKE(v16, a.lane[j] * b.lane[j]); }

@@ -63,8 +63,8 @@ static rlhf_status step(rlhf_context *context)
     RLHFI_TRY(rlhfi_attend_backward(context, &shape, arrays.x, D, arrays.dq, D, arrays.lse, arrays.x, D, arrays.out, D,
                                     arrays.dk, arrays.dv, D));
     RLHFI_TRY(
-        rlhfi_head(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, arrays.table, arrays.target, 1.0f, &result));
-    RLHFI_TRY(rlhfi_head_backward(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, arrays.table, arrays.target, 1.0f,
+        rlhfi_head(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, rlhfi_float_head(arrays.table), arrays.target, 1.0f, &result));
+    RLHFI_TRY(rlhfi_head_backward(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, rlhfi_float_head(arrays.table), arrays.target, 1.0f,
                                   &result, arrays.x, NULL, NULL, arrays.dq, arrays.dw));
     RLHFI_TRY(rlhfi_panels_create(&panels, context, 1, WIDE, D, arrays.w, D));
     rlhf_status status = rlhfi_product_panels(context, 5, arrays.x, D, panels, NULL, arrays.y, WIDE);
