@@ -14,20 +14,20 @@
  * exp, log, tanh, erf, sin, cos are our own polynomials (at most 2 ulp), the same on every machine. */
 
 /* Numbers in memory, as floats or as bf16 (the upper half of a float): one of the two is NULL. */
-typedef struct rlhfi_numbers {
+typedef struct rlhfi_array {
     const float *f32;
     const uint16_t *bf16;
-} rlhfi_numbers;
+} rlhfi_array;
 
-static inline rlhfi_numbers rlhfi_floats(const float *f32)
+static inline rlhfi_array rlhfi_floats(const float *f32)
 {
-    return (rlhfi_numbers){f32, NULL};
+    return (rlhfi_array){f32, NULL};
 }
 
-static inline rlhfi_numbers rlhfi_numbers_at(rlhfi_numbers numbers, int64_t index)
+static inline rlhfi_array rlhfi_array_at(rlhfi_array numbers, int64_t index)
 {
-    return numbers.f32 != NULL ? (rlhfi_numbers){numbers.f32 + index, NULL}
-                               : (rlhfi_numbers){NULL, numbers.bf16 + index};
+    return numbers.f32 != NULL ? (rlhfi_array){numbers.f32 + index, NULL}
+                               : (rlhfi_array){NULL, numbers.bf16 + index};
 }
 
 /* ---- dense products ------------------------------------------------------------------------------------------- */
@@ -45,8 +45,13 @@ rlhf_status rlhfi_product(rlhf_context *context, int transpose_a, int transpose_
  * chain goes over pairs of neighbouring k, of each the second number first, then the first; an odd k ends with a pair
  * whose second number is +0. It restarts every 256 k as above. Inputs and sums below 2^-126 are 0 with their sign. */
 rlhf_status rlhfi_product_bf16(rlhf_context *context, int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k,
-                               const float *a, int64_t lda, rlhfi_numbers b, int64_t ldb, const float *bias,
+                               const float *a, int64_t lda, rlhfi_array b, int64_t ldb, const float *bias,
                                int accumulate, float *c, int64_t ldc);
+
+/* The bf16 product if rounded, else the float product of b.f32. */
+rlhf_status rlhfi_product_either(rlhf_context *context, bool rounded, int transpose_a, int transpose_b, int64_t m,
+                                 int64_t n, int64_t k, const float *a, int64_t lda, rlhfi_array b, int64_t ldb,
+                                 const float *bias, int accumulate, float *c, int64_t ldc);
 
 /* Weights packed for few rows (decoding): streamed once from memory, same bits as rlhfi_product. */
 typedef struct rlhfi_panels rlhfi_panels;
@@ -55,8 +60,8 @@ rlhf_status rlhfi_panels_create(rlhfi_panels **out, rlhf_context *context, int t
                                 const float *weight, int64_t ld);
 /* The same for rlhfi_product_bf16: half the memory. */
 rlhf_status rlhfi_panels_create_bf16(rlhfi_panels **out, rlhf_context *context, int transposed, int64_t n, int64_t k,
-                                     rlhfi_numbers weight, int64_t ld);
-void rlhfi_panels_repack(rlhfi_panels *panels, rlhfi_numbers weight, int64_t ld); /* after the weights changed */
+                                     rlhfi_array weight, int64_t ld);
+void rlhfi_panels_repack(rlhfi_panels *panels, rlhfi_array weight, int64_t ld); /* after the weights changed */
 void rlhfi_panels_release(rlhfi_panels **panels);
 /* C[m,n] = A[m,k] * W (+ bias), any m; meant for m <= 64. */
 rlhf_status rlhfi_product_panels(rlhf_context *context, int64_t m, const float *a, int64_t lda,
@@ -149,7 +154,7 @@ typedef struct rlhfi_head_result { /* each [rows], NULL = not wanted */
 } rlhfi_head_result;
 /* Weight of the head [vocabulary, d]. Products with it are float, or bf16 if `rounded`. */
 typedef struct rlhfi_head_matrix {
-    rlhfi_numbers weight; /* bf16 needs rounded */
+    rlhfi_array weight; /* bf16 needs rounded */
     bool rounded;
 } rlhfi_head_matrix;
 

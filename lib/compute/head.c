@@ -72,7 +72,7 @@ struct head {
     const rlhfi_kernels *kernels;
     int64_t rows, d, vocabulary, blocks, piece; /* rows of this group; piece: rows of a task */
     const float *hidden;                        /* [rows,d], rounded [rows, steps of d] */
-    rlhfi_numbers weight;
+    rlhfi_array weight;
     enum rlhfi_form form;
     rlhfi_block_kernel product;
     const int32_t *target;                      /* NULL = none wanted */
@@ -98,7 +98,7 @@ static void head_task(void *argument, int64_t index, int32_t worker)
     float *panels = head->scratch[worker].data, *logits = panels + RLHFI_HEAD_BLOCK * steps;
 
     for (int64_t j = 0; j < n; j += RLHFI_PANEL) {
-        const rlhfi_numbers from = rlhfi_numbers_at(head->weight, (v0 + j) * d);
+        const rlhfi_array from = rlhfi_array_at(head->weight, (v0 + j) * d);
         if (head->form == RLHFI_FLOATS)
             head->kernels->pack(1, d, smaller(RLHFI_PANEL, n - j), from.f32, d, panels + j * d);
         else
@@ -157,7 +157,7 @@ rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t v
         for (int64_t i = 0; row != NULL && i < head.rows; i++)
             memcpy(compute->gathered.data + i * d, hidden + row[first + i] * d, (size_t)d * sizeof(float));
         if (matrix.rounded) {
-            const rlhfi_numbers from = rlhfi_floats(head.hidden);
+            const rlhfi_array from = rlhfi_floats(head.hidden);
             int64_t steps = rlhfi_form_steps(head.form, d);
             head.kernels->round_rows(head.form, head.rows, d, &from, d, compute->rounded.data, steps);
             head.hidden = compute->rounded.data;

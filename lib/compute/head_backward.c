@@ -65,16 +65,6 @@ static rlhf_status reserve(rlhf_context *context, int64_t rows, int64_t d, struc
     return RLHF_OK;
 }
 
-/* op(A) * B, in the arithmetic of the head. */
-static rlhf_status multiply(rlhf_context *context, bool rounded, int transpose_a, int transpose_b, int64_t m, int64_t n,
-                            int64_t k, const float *a, int64_t lda, rlhfi_numbers b, int64_t ldb, int accumulate,
-                            float *c, int64_t ldc)
-{
-    if (rounded)
-        return rlhfi_product_bf16(context, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, NULL, accumulate, c, ldc);
-    return rlhfi_product(context, transpose_a, transpose_b, m, n, k, a, lda, b.f32, ldb, NULL, accumulate, c, ldc);
-}
-
 /* All blocks of the vocabulary for the chunk's `rows` active rows. */
 static rlhf_status sweep(rlhf_context *context, const struct chunk *chunk, int64_t rows, int64_t d,
                          struct slopes *slopes, rlhfi_head_matrix matrix, float *dhidden, float *dweight)
@@ -84,15 +74,15 @@ static rlhf_status sweep(rlhf_context *context, const struct chunk *chunk, int64
     for (int64_t v = 0; v < slopes->vocabulary; v += BLOCK) {
         slopes->v0 = v;
         slopes->n = slopes->vocabulary - v < BLOCK ? slopes->vocabulary - v : BLOCK;
-        RLHFI_TRY(multiply(context, rounded, RLHFI_NO, RLHFI_YES, rows, slopes->n, d, chunk->hidden, d,
-                           rlhfi_numbers_at(matrix.weight, v * d), d, 0, chunk->logits, BLOCK));
+        RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_NO, RLHFI_YES, rows, slopes->n, d, chunk->hidden, d,
+                           rlhfi_array_at(matrix.weight, v * d), d, NULL, 0, chunk->logits, BLOCK));
         rlhfi_parallel_ranges(context, rows, rlhfi_rows_per_piece(slopes->n, PIECE), slope_range, slopes);
         if (dhidden != NULL)
-            RLHFI_TRY(multiply(context, rounded, RLHFI_NO, RLHFI_NO, rows, d, slopes->n, chunk->logits, BLOCK,
-                               rlhfi_numbers_at(matrix.weight, v * d), d, v > 0, chunk->dhidden, d));
+            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_NO, RLHFI_NO, rows, d, slopes->n, chunk->logits, BLOCK,
+                               rlhfi_array_at(matrix.weight, v * d), d, NULL, v > 0, chunk->dhidden, d));
         if (dweight != NULL)
-            RLHFI_TRY(multiply(context, rounded, RLHFI_YES, RLHFI_NO, slopes->n, d, rows, chunk->logits, BLOCK,
-                               rlhfi_floats(chunk->hidden), d, 1, dweight + v * d, d));
+            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_YES, RLHFI_NO, slopes->n, d, rows, chunk->logits, BLOCK,
+                               rlhfi_floats(chunk->hidden), d, NULL, 1, dweight + v * d, d));
     }
     return RLHF_OK;
 }

@@ -81,11 +81,11 @@ typedef struct rlhfi_kernels {
     void (*pack)(int transposed, int64_t k, int64_t n, const float *source, int64_t ld, float *panel);
     /* Rounding to bf16 (nearest, ties to even, subnormal numbers to 0) into the form of an operand:
      * rows [rows,k], columns [k,n], a panel from either as in pack; pairs of panels to the swapped form. */
-    void (*round_rows)(enum rlhfi_form form, int64_t rows, int64_t k, const rlhfi_numbers *source, int64_t ld,
+    void (*round_rows)(enum rlhfi_form form, int64_t rows, int64_t k, const rlhfi_array *source, int64_t ld,
                        float *to, int64_t ldto);
-    void (*round_columns)(enum rlhfi_form form, int64_t k, int64_t n, const rlhfi_numbers *source, int64_t ld,
+    void (*round_columns)(enum rlhfi_form form, int64_t k, int64_t n, const rlhfi_array *source, int64_t ld,
                           float *to, int64_t ldto);
-    void (*pack_rounded)(enum rlhfi_form form, int transposed, int64_t k, int64_t n, const rlhfi_numbers *source,
+    void (*pack_rounded)(enum rlhfi_form form, int transposed, int64_t k, int64_t n, const rlhfi_array *source,
                          int64_t ld, float *panel);
     void (*spread_pairs)(int64_t steps, const float *pairs, float *to);
     /* Plain arrays: float to bf16 as above, and back. */

@@ -48,7 +48,7 @@ static void k_pack(int transposed, int64_t k, int64_t n, const float *source, in
 
 enum { PACK_SLICE = 256 }; /* elements of a row that are rounded before they are transposed: 16 rows stay in the cache */
 
-INLINE v16 load_number(const rlhfi_numbers *source, int64_t at, int64_t n)
+INLINE v16 load_number(const rlhfi_array *source, int64_t at, int64_t n)
 {
     if (source->f32 != NULL)
         return load_up_to(source->f32 + at, n);
@@ -84,7 +84,7 @@ static void k_widen(int64_t n, const uint16_t *source, float *to)
 }
 
 /* Rows [rows,k], k the elements of a product: neighbours in a row become a pair. */
-static void k_round_rows(enum rlhfi_form form, int64_t rows, int64_t k, const rlhfi_numbers *source, int64_t ld,
+static void k_round_rows(enum rlhfi_form form, int64_t rows, int64_t k, const rlhfi_array *source, int64_t ld,
                          float *to, int64_t ldto)
 {
     const int64_t even = k + (k & 1);
@@ -103,7 +103,7 @@ static void k_round_rows(enum rlhfi_form form, int64_t rows, int64_t k, const rl
 }
 
 /* Columns [k,n]: the numbers of a column in two neighbouring rows become a pair. */
-static void k_round_columns(enum rlhfi_form form, int64_t k, int64_t n, const rlhfi_numbers *source, int64_t ld,
+static void k_round_columns(enum rlhfi_form form, int64_t k, int64_t n, const rlhfi_array *source, int64_t ld,
                             float *to, int64_t ldto)
 {
     for (int64_t p = 0; p < k; p += 2) {
@@ -121,7 +121,7 @@ static void k_round_columns(enum rlhfi_form form, int64_t k, int64_t n, const rl
     }
 }
 
-static void k_pack_rounded(enum rlhfi_form form, int transposed, int64_t k, int64_t n, const rlhfi_numbers *source,
+static void k_pack_rounded(enum rlhfi_form form, int transposed, int64_t k, int64_t n, const rlhfi_array *source,
                            int64_t ld, float *panel)
 {
     const int64_t numbers = form == RLHFI_SWAPPED ? PACK_SLICE : 2 * PACK_SLICE; /* of k in a slice */
@@ -135,7 +135,7 @@ static void k_pack_rounded(enum rlhfi_form form, int transposed, int64_t k, int6
             float slice[16 * PACK_SLICE];
             const int64_t here = k - p < numbers ? k - p : numbers, rows = n - j < 16 ? n - j : 16;
             const int64_t steps = rlhfi_form_steps(form, here), at = j * ld + p;
-            const rlhfi_numbers from = {source->f32 != NULL ? source->f32 + at : NULL,
+            const rlhfi_array from = {source->f32 != NULL ? source->f32 + at : NULL,
                                         source->f32 != NULL ? NULL : source->bf16 + at};
             k_round_rows(form, rows, here, &from, ld, slice, PACK_SLICE);
             pack_columns(steps, rows, slice, PACK_SLICE, panel + rlhfi_form_steps(form, p) * RLHFI_PANEL + j);

@@ -10,7 +10,7 @@ struct rlhfi_panels {
 };
 
 static rlhf_status create(rlhfi_panels **out, rlhf_context *context, enum rlhfi_form form, int transposed, int64_t n,
-                          int64_t k, rlhfi_numbers weight, int64_t ld)
+                          int64_t k, rlhfi_array weight, int64_t ld)
 {
     rlhfi_panels *panels;
     size_t count;
@@ -45,12 +45,12 @@ rlhf_status rlhfi_panels_create(rlhfi_panels **out, rlhf_context *context, int t
 }
 
 rlhf_status rlhfi_panels_create_bf16(rlhfi_panels **out, rlhf_context *context, int transposed, int64_t n, int64_t k,
-                                     rlhfi_numbers weight, int64_t ld)
+                                     rlhfi_array weight, int64_t ld)
 {
     return create(out, context, RLHFI_PAIRS, transposed, n, k, weight, ld);
 }
 
-void rlhfi_panels_repack(rlhfi_panels *panels, rlhfi_numbers weight, int64_t ld)
+void rlhfi_panels_repack(rlhfi_panels *panels, rlhfi_array weight, int64_t ld)
 {
     if (panels->form == RLHFI_FLOATS)
         rlhfi_pack_panels(panels->context, panels->transposed, panels->k, panels->n, weight.f32, ld, panels->data);

@@ -71,14 +71,14 @@ struct operand {
     enum rlhfi_form form;
     int transposed; /* stored [k, count], else [count, k] */
     int64_t count, k, ld;
-    rlhfi_numbers source;
+    rlhfi_array source;
     float *to;
 };
 
 static void round_row_range(void *argument, int64_t first, int64_t end)
 {
     const struct operand *a = argument;
-    const rlhfi_numbers from = rlhfi_numbers_at(a->source, first * a->ld);
+    const rlhfi_array from = rlhfi_array_at(a->source, first * a->ld);
     int64_t steps = rlhfi_form_steps(a->form, a->k);
 
     a->kernels->round_rows(a->form, end - first, a->k, &from, a->ld, a->to + first * steps, steps);
@@ -88,7 +88,7 @@ static void round_row_range(void *argument, int64_t first, int64_t end)
 static void round_column_range(void *argument, int64_t first, int64_t end)
 {
     const struct operand *a = argument;
-    const rlhfi_numbers from = rlhfi_numbers_at(a->source, 2 * first * a->ld);
+    const rlhfi_array from = rlhfi_array_at(a->source, 2 * first * a->ld);
 
     a->kernels->round_columns(a->form, smaller(a->k, 2 * end) - 2 * first, a->count, &from, a->ld,
                               a->to + rlhfi_form_steps(a->form, 2 * first) * a->count, a->count);
@@ -110,14 +110,14 @@ static void pack_range(void *argument, int64_t first, int64_t end)
 
     for (int64_t i = first; i < end; i++) {
         int64_t j = i * RLHFI_PANEL;
-        const rlhfi_numbers from = rlhfi_numbers_at(b->source, b->transposed ? j : j * b->ld);
+        const rlhfi_array from = rlhfi_array_at(b->source, b->transposed ? j : j * b->ld);
         b->kernels->pack_rounded(b->form, !b->transposed, b->k, smaller(RLHFI_PANEL, b->count - j), &from, b->ld,
                                  b->to + j * rlhfi_form_steps(b->form, b->k));
     }
 }
 
 void rlhfi_pack_rounded(rlhf_context *context, enum rlhfi_form form, int transposed, int64_t k, int64_t n,
-                        const rlhfi_numbers *source, int64_t ld, float *panel)
+                        const rlhfi_array *source, int64_t ld, float *panel)
 {
     struct operand b = {rlhfi_kernels_of(context), form, !transposed, n, k, ld, *source, panel};
     int64_t panels = pieces(n, RLHFI_PANEL);
@@ -138,7 +138,7 @@ static rlhf_status run_portions(rlhf_context *context, const rlhfi_block *work, 
         struct operand a = *left;
         rlhfi_block portion = *work;
         a.count = portion.m = smaller(most, work->m - i);
-        a.source = rlhfi_numbers_at(left->source, a.transposed ? i : i * a.ld);
+        a.source = rlhfi_array_at(left->source, a.transposed ? i : i * a.ld);
         a.to = rounded->data;
         round_left(context, &a);
         portion.a = rounded->data;
@@ -152,7 +152,7 @@ static rlhf_status run_portions(rlhf_context *context, const rlhfi_block *work, 
 
 /* One stretch of k: work->k and the operands' k are of the stretch. */
 static rlhf_status product_stretch(rlhf_context *context, const rlhfi_block *work, const struct operand *left,
-                                   int transpose_b, rlhfi_numbers b, int64_t ldb)
+                                   int transpose_b, rlhfi_array b, int64_t ldb)
 {
     rlhfi_buffer *packed = &rlhfi_compute_of(context)->packed;
     int64_t most = PACK_LIMIT / work->k / RLHFI_PANEL * RLHFI_PANEL;
@@ -162,7 +162,7 @@ static rlhf_status product_stretch(rlhf_context *context, const rlhfi_block *wor
     RLHFI_TRY(rlhfi_buffer_reserve(context, packed,
                                    (size_t)(pieces(smaller(work->n, most), RLHFI_PANEL) * RLHFI_PANEL * work->k)));
     for (int64_t j = 0; j < work->n; j += most) {
-        const rlhfi_numbers from = rlhfi_numbers_at(b, transpose_b ? j * ldb : j);
+        const rlhfi_array from = rlhfi_array_at(b, transpose_b ? j * ldb : j);
         rlhfi_block portion = *work;
         portion.n = smaller(most, work->n - j);
         portion.c += j;
@@ -178,7 +178,7 @@ static rlhf_status product_stretch(rlhf_context *context, const rlhfi_block *wor
 }
 
 rlhf_status rlhfi_product_bf16(rlhf_context *context, int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k,
-                               const float *a, int64_t lda, rlhfi_numbers b, int64_t ldb, const float *bias,
+                               const float *a, int64_t lda, rlhfi_array b, int64_t ldb, const float *bias,
                                int accumulate, float *c, int64_t ldc)
 {
     const enum rlhfi_form form = rlhfi_bf16_form(context, m);
@@ -195,9 +195,18 @@ rlhf_status rlhfi_product_bf16(rlhf_context *context, int transpose_a, int trans
                             .bias = p + left.k == k ? bias : NULL, .accumulate = accumulate || p > 0, .c = c,
                             .ldc = ldc};
         RLHFI_TRY(product_stretch(context, &work, &left, transpose_b,
-                                  rlhfi_numbers_at(b, transpose_b ? p : p * ldb), ldb));
+                                  rlhfi_array_at(b, transpose_b ? p : p * ldb), ldb));
     }
     return RLHF_OK;
+}
+
+rlhf_status rlhfi_product_either(rlhf_context *context, bool rounded, int transpose_a, int transpose_b, int64_t m,
+                                 int64_t n, int64_t k, const float *a, int64_t lda, rlhfi_array b, int64_t ldb,
+                                 const float *bias, int accumulate, float *c, int64_t ldc)
+{
+    if (rounded)
+        return rlhfi_product_bf16(context, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, bias, accumulate, c, ldc);
+    return rlhfi_product(context, transpose_a, transpose_b, m, n, k, a, lda, b.f32, ldb, bias, accumulate, c, ldc);
 }
 
 /* ---- panels ------------------------------------------------------------------------------------------------------ */

@@ -65,7 +65,7 @@ void rlhfi_pack_panels(rlhf_context *context, int transposed, int64_t k, int64_t
                        float *panel);
 /* The same with rounding to bf16: panel [ceil(n/32)][steps of k][32]. */
 void rlhfi_pack_rounded(rlhf_context *context, enum rlhfi_form form, int transposed, int64_t k, int64_t n,
-                        const rlhfi_numbers *source, int64_t ld, float *panel);
+                        const rlhfi_array *source, int64_t ld, float *panel);
 
 /* sum[j] += over rows, ascending in blocks of 256 that are then added in order: dy, or with x a chain of
  * dy * (x - mean) * rstd (mean NULL = 0). */

@@ -200,6 +200,12 @@ static rlhfi_attention cached_attention(const struct run *run, const rlhfi_group
     };
 }
 
+/* Panels of bf16 are as good for many rows, and need no packing. */
+static bool takes_panels(const rlhfi_model *model, int64_t rows)
+{
+    return rows <= PANEL_ROWS || rlhfi_rounds(model);
+}
+
 /* Logits behind the last new token of each sequence. */
 static rlhf_status group_logits(rlhf_context *context, const struct run *run, const rlhfi_group *group,
                                 const struct scratch *scratch)
@@ -213,11 +219,11 @@ static rlhf_status group_logits(rlhf_context *context, const struct run *run, co
     rlhfi_gather(context, group->sequences, width, scratch->tape.input, scratch->id, 0, scratch->last);
     rlhfi_norm_forward(context, model, model->table->final_weight, model->table->final_bias, group->sequences,
                        scratch->last, scratch->normed, NULL, NULL);
-    if (group->sequences <= PANEL_ROWS)
+    if (takes_panels(model, group->sequences))
         return rlhfi_product_panels(context, group->sequences, scratch->normed, width, model->decode->head, NULL,
                                     logits, vocabulary);
     return rlhfi_product(context, RLHFI_NO, RLHFI_YES, group->sequences, vocabulary, width, scratch->normed, width,
-                         rlhfi_head_weight(model), width, NULL, 0, logits, vocabulary);
+                         rlhfi_head_weight(model).weight.f32, width, NULL, 0, logits, vocabulary);
 }
 
 static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf_context *context)
@@ -232,7 +238,7 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
 
     rlhfi_embed(context, model, group->rows, run->tokens + group->row, position, tape->input);
     for (int64_t layer = 0; layer < a->layers; layer++) {
-        const rlhfi_layer_panels *panels = group->rows <= PANEL_ROWS ? &model->decode->layer[layer] : &rlhfi_no_panels;
+        const rlhfi_layer_panels *panels = takes_panels(model, group->rows) ? &model->decode->layer[layer] : &rlhfi_no_panels;
         rlhfi_attention attention;
         RLHFI_TRY(rlhfi_block_begin(context, model, layer, panels, group->rows, position, tape, scratch->normed));
         attention = cached_attention(run, group, layer, scratch);
@@ -278,6 +284,7 @@ static rlhf_status decode(rlhfi_model *model, rlhfi_cache *cache, int64_t count,
 
     RLHFI_TRY(take_slots(model, cache, count, slot, offset, tokens));
     RLHFI_TRY(rlhfi_panels_need(model, true, false));
+    RLHFI_TRY(rlhfi_vectors_need(model));
     *logits = rlhfi_scratch(model, count * model->architecture.vocabulary, sizeof(float));
     position = rlhfi_scratch(model, rows, sizeof *position);
     if (*logits == NULL || position == NULL)

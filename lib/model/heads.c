@@ -1,9 +1,10 @@
-/* What stands on the trunk: the tokens head (its loss is fused in the compute room) and the scalar head. */
+/* What stands on the trunk: the tokens head (its loss is fused in the compute room) and the scalar head, which works in
+ * float whatever the products do: it is no work, and scores are better for it. */
 #include "model/internal.h"
 
-const float *rlhfi_head_weight(const rlhfi_model *model)
+rlhfi_head_matrix rlhfi_head_weight(const rlhfi_model *model)
 {
-    return model->weights->data + model->table->head;
+    return (rlhfi_head_matrix){rlhfi_weight_at(model, model->table->head), rlhfi_rounds(model)};
 }
 
 float *rlhfi_head_gradient(rlhfi_model *model)
@@ -38,7 +39,7 @@ rlhf_status rlhfi_scalar_head(rlhfi_model *model, int64_t rows, const int64_t *r
         return RLHF_OK;
     RLHFI_TRY(gather_rows(model, rows, row, hidden, &gathered));
     status = rlhfi_product(model->context, RLHFI_NO, RLHFI_YES, rows, 1, width, gathered, width,
-                           rlhfi_head_weight(model), width, NULL, 0, score, 1);
+                           rlhfi_vector_at(model, model->table->head), width, NULL, 0, score, 1);
     rlhfi_arena_rewind(model->arena, mark);
     return status;
 }
@@ -47,7 +48,7 @@ rlhf_status rlhfi_scalar_head_backward(rlhfi_model *model, int64_t rows, const i
                                        const float *d_score, float *d_hidden)
 {
     int64_t width = model->architecture.width;
-    const float *weight = rlhfi_head_weight(model);
+    const float *weight = rlhfi_vector_at(model, model->table->head);
     size_t mark = rlhfi_arena_mark(model->arena);
     float *gathered;
     rlhf_status status;

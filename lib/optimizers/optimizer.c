@@ -162,6 +162,22 @@ static double power(double base, uint64_t exponent)
     return result;
 }
 
+/* bf16 weights are rounded stochastically: to the nearest most steps would be too short to move them. Seed, step and
+ * place in the flat buffer are all that a draw depends on. */
+static void update_range(rlhf_optimizer *optimizer, const rlhfi_adamw *pass, int64_t from, int64_t count)
+{
+    const rlhfi_model *model = optimizer->model;
+    const rlhfi_weights *weights = model->weights;
+    const rlhfi_draw draw = {.seed = model->context->seed, .number = optimizer->steps, .first = from};
+
+    if (weights->data != NULL)
+        rlhfi_adamw_update(model->context, pass, count, weights->data + from, model->gradient + from,
+                           optimizer->first_moment + from, optimizer->second_moment + from);
+    else
+        rlhfi_adamw_update_bf16(model->context, pass, &draw, count, weights->half + from, model->gradient + from,
+                                optimizer->first_moment + from, optimizer->second_moment + from);
+}
+
 /* AdamW on every parameter; neighbours with equal decay go together. */
 static void update(rlhf_optimizer *optimizer, double learning_rate, double scale)
 {
@@ -187,8 +203,7 @@ static void update(rlhf_optimizer *optimizer, double learning_rate, double scale
                            (model->parameters[next].rank >= 2) == decay; next++)
             to += model->parameters[next].elements;
         pass.weight_decay = decay ? (float)options->weight_decay : 0;
-        rlhfi_adamw_update(model->context, &pass, to - from, model->weights->data + from, model->gradient + from,
-                           optimizer->first_moment + from, optimizer->second_moment + from);
+        update_range(optimizer, &pass, from, to - from);
     }
     rlhfi_zero(model->context, model->gradient, model->weights->count);
 }

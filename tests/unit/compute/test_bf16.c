@@ -119,7 +119,7 @@ static void check_shape(int64_t m, int64_t n, int64_t k, int transpose_a, int tr
     float *a = edges ? edge_array(a_count) : random_array(a_count, -1, 1);
     float *b = edges ? edge_array(b_count) : random_array(b_count, -1, 1);
     float *bias = with_bias ? edge_array(n) : NULL, *start = edge_array(c_count), *want = copy_array(start, c_count);
-    rlhfi_numbers sources[] = {rlhfi_floats(b), {NULL, halves_of(b, b_count)}};
+    rlhfi_array sources[] = {rlhfi_floats(b), {NULL, halves_of(b, b_count)}};
 
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++)
@@ -200,7 +200,7 @@ static void test_panels(void **state)
         int64_t n = shapes[s][0], k = shapes[s][1], ld = s % 2 == 0 ? k : n;
         float *a = random_array(MOST * k, -1, 1), *weight = random_array(n * k, -1, 1), *bias = random_array(n, -1, 1);
         float *want = guarded(MOST * n);
-        rlhfi_numbers sources[] = {rlhfi_floats(weight), {NULL, halves_of(weight, n * k)}};
+        rlhfi_array sources[] = {rlhfi_floats(weight), {NULL, halves_of(weight, n * k)}};
         int transposed = s % 2 == 0;
         assert_int_equal(rlhfi_product_bf16(contexts[0], 0, transposed, MOST, n, k, a, k, sources[0], ld, bias, 0, want,
                                             n),
