@@ -13,6 +13,7 @@ static const struct {
     const char *method;
     bool gpt2;
     const char *sha256;
+    int32_t compute_format, weight_format;
 } recorded[] = {
     {"pretrain", false, "734ebbfdc82a6701730a79766ba297b2e98a3d65eaea97d63423b3e89debe84d"},
     {"pretrain", true, "51e06b0d305bb51d0255455f875c9fe521e2f2ed52d3609ef650e318b8349326"},
@@ -23,18 +24,32 @@ static const struct {
     {"pairwise", false, "9dac6ff9d891c830352cda6164ed5664cc912778d6d2d2907d7394c7ec42b464"},
     {"ppo", false, "5f382bce8eb29e909f69e9988aba9603b019799f1a6da209bcc0c87f122946f3"},
     {"ppo", true, "f3bbeb836f19fa4b2240ce327745334dcdf4d640ffffffb4e0f40d8ff6a504d0"},
+    {"sft", false, "a7382e0491c41cf1daaaa2ad2cb867f3b4016f62e9e018a4c78ef3c1fb7e5cdd",
+     RLHF_BFLOAT16, RLHF_FLOAT32},
+    {"sft", true, "dfd67c4650951fac2cdb60077d46e0efaaf808b1756df58dbcc80118530afcb9",
+     RLHF_BFLOAT16, RLHF_BFLOAT16},
+    {"reward", false, "5956a2bbb26f0e9786c64f10ffb06a74db96db49dec706e770e89d0e55d117b6",
+     RLHF_BFLOAT16, RLHF_BFLOAT16},
+    {"ppo", false, "fe3515d257d494f6efcf57915ee9e2077f43d8e107a955f4fe0090ec3c818aaf",
+     RLHF_BFLOAT16, RLHF_FLOAT32},
+    {"ppo", true, "0f3e244898e4d433101fdc6afa9ba1a52bd48fc58f3e14d2fc631b315954e7e5",
+     RLHF_BFLOAT16, RLHF_BFLOAT16},
 };
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
 
 static void train(rlhf_context *context, int which, char hex[65])
 {
     const char *config = recorded[which].gpt2 ? gpt2_config : wide_config;
+    rlhf_model_options formats;
     struct parts parts;
     rlhf_trainer *trainer;
 
+    rlhf_model_options_init(&formats, sizeof formats);
+    formats.compute_format = recorded[which].compute_format;
+    formats.weight_format = recorded[which].weight_format;
     make_parts(&parts, context, recorded[which].method);
     rlhf_policy_release(&parts.policy);
-    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 3, NULL));
+    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 3, &formats));
     parts.options.policy = parts.policy;
     CHECK(context, rlhf_trainer_create(&trainer, context, parts.recipe, &parts.options));
     CHECK(context, rlhf_trainer_run(trainer));
@@ -51,6 +66,7 @@ static void test_hashes(void **state)
         int32_t use_blis;
     } machines[] = {
         {1, ~0u, 1}, {2, ~0u, 1}, {1, ~0u, 0}, {1, 0, 0}, {2, 0, 1}, {1, RLHF_CPU_AVX2, 0}, {2, RLHF_CPU_AVX2, 1},
+        {2, RLHF_CPU_AVX2 | RLHF_CPU_AVX512, 0},
     };
     int wrong = 0;
 
@@ -61,8 +77,9 @@ static void test_hashes(void **state)
             char hex[65];
             train(context, i, hex);
             if (strcmp(hex, recorded[i].sha256) != 0) {
-                print_message("%s%s, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method,
-                              recorded[i].gpt2 ? " (gpt2)" : "", (int)machines[m].threads,
+                print_message("%s%s, formats %d %d, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method,
+                              recorded[i].gpt2 ? " (gpt2)" : "", (int)recorded[i].compute_format,
+                              (int)recorded[i].weight_format, (int)machines[m].threads,
                               (unsigned)machines[m].cpu_mask, (int)machines[m].use_blis, hex);
                 wrong++;
             }
