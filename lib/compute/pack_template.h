@@ -4,8 +4,6 @@
 
 #include "compute/loops_template.h"
 
-#include <string.h>
-
 static void pack_rows(int64_t k, int64_t n, const float *source, int64_t ld, float *panel)
 {
     for (int64_t p = 0; p < k; p++) {
@@ -142,45 +140,46 @@ static void k_pack_rounded(enum rlhfi_form form, int transposed, int64_t k, int6
         }
 }
 
-/* rlhfi_philox on 16 counters side by side, in loops that a compiler turns into vectors. */
+/* rlhfi_philox on 16 counters side by side. */
 static void k_draw(uint64_t seed, uint64_t number, int64_t group, uint16_t random[RLHFI_DRAW_GROUP])
 {
-    uint32_t word[4][16], key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
+    const uint64_t first = (uint64_t)group * 16; /* the lower half of 16 neighbours does not overflow */
+    uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
+    v16i word[4] = {v16i_add(v16i_set((int32_t)(uint32_t)first), v16i_count()),
+                    v16i_set((int32_t)(uint32_t)(first >> 32)), v16i_set((int32_t)(uint32_t)number),
+                    v16i_set(RLHFI_RANDOM_ROUND)};
 
-    for (int lane = 0; lane < 16; lane++) {
-        uint64_t counter = (uint64_t)group * 16 + (uint64_t)lane;
-        word[0][lane] = (uint32_t)counter;
-        word[1][lane] = (uint32_t)(counter >> 32);
-        word[2][lane] = (uint32_t)number;
-        word[3][lane] = RLHFI_RANDOM_ROUND;
-    }
     for (int round = 0; round < 10; round++) {
-        for (int lane = 0; lane < 16; lane++) {
-            uint64_t a = (uint64_t)0xD2511F53u * word[0][lane], b = (uint64_t)0xCD9E8D57u * word[2][lane];
-            word[0][lane] = (uint32_t)(b >> 32) ^ word[1][lane] ^ key0;
-            word[1][lane] = (uint32_t)b;
-            word[2][lane] = (uint32_t)(a >> 32) ^ word[3][lane] ^ key1;
-            word[3][lane] = (uint32_t)a;
-        }
+        v16i a_high, a_low, b_high, b_low;
+        v16i_multiply(word[0], 0xD2511F53u, &a_high, &a_low);
+        v16i_multiply(word[2], 0xCD9E8D57u, &b_high, &b_low);
+        word[0] = v16i_xor(v16i_xor(b_high, word[1]), v16i_set((int32_t)key0));
+        word[1] = b_low;
+        word[2] = v16i_xor(v16i_xor(a_high, word[3]), v16i_set((int32_t)key1));
+        word[3] = a_low;
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
-    for (int half = 0; half < 8; half++)
-        for (int lane = 0; lane < 16; lane++)
-            random[16 * half + lane] = (uint16_t)(word[half / 2][lane] >> (16 * (half % 2)));
+    for (int i = 0; i < 4; i++) {
+        v16i_store_upper(random + 32 * i, v16i_shift_left(word[i], 16), 16);
+        v16i_store_upper(random + 32 * i + 16, word[i], 16);
+    }
 }
 
 static void k_round_stochastic(int64_t n, const float *x, const uint16_t *random, uint16_t *to)
 {
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t bits, exponent;
-        memcpy(&bits, &x[i], sizeof bits);
-        exponent = bits & 0x7f800000u;
-        if (exponent == 0x7f800000u) /* infinite, or NaN: made quiet */
-            bits |= (bits & 0x7fffffu) != 0 ? 0x400000u : 0;
-        else
-            bits = exponent == 0 ? bits & 0x80000000u : bits + random[i];
-        to[i] = (uint16_t)(bits >> 16);
+    for (int64_t i = 0; i < n; i += 16) {
+        const int64_t left = n - i;
+        v16 value = load_up_to(x + i, left);
+        v16 draw = left >= 16 ? v16_load_bf16(random + i) : v16_load_bf16_first(random + i, (int)left);
+        v16i bits = v16_bits(value), magnitude = v16i_and(bits, v16i_set(0x7fffffff));
+        v16 moved = v16_from_bits(v16i_add(bits, v16i_shift_right(v16_bits(draw), 16)));
+        v16 sign = v16_from_bits(v16i_and(bits, v16i_set(INT32_MIN)));
+        v16 quiet = v16_from_bits(v16i_or(bits, v16i_set(0x400000)));
+        moved = v16_select(v16_less(v16_from_bits(magnitude), v16_set(__builtin_inff())), moved, value);
+        moved = v16_select(v16_equal(value, value), moved, quiet);
+        moved = v16_select(v16_less(v16_from_bits(magnitude), v16_set(0x1p-126f)), sign, moved);
+        v16i_store_upper(to + i, v16_bits(moved), (int)(left < 16 ? left : 16));
     }
 }
 

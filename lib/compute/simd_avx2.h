@@ -133,6 +133,26 @@ static inline v16i v16i_shift_right(v16i a, int n)
     return V16_BOTH(v16i, _mm256_srli_epi32(a.low, n), _mm256_srli_epi32(a.high, n));
 }
 
+static inline v16i v16i_xor(v16i a, v16i b) { return V16I_EACH(_mm256_xor_si256, a, b); }
+
+static inline v16i v16i_count(void)
+{
+    return V16_BOTH(v16i, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15));
+}
+
+static inline __m256i v16i_multiply_high(__m256i a, __m256i factor)
+{
+    __m256i even = _mm256_mul_epu32(a, factor), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), factor);
+    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+}
+
+static inline void v16i_multiply(v16i a, uint32_t by, v16i *high, v16i *low)
+{
+    __m256i factor = _mm256_set1_epi32((int32_t)by);
+    *high = V16_BOTH(v16i, v16i_multiply_high(a.low, factor), v16i_multiply_high(a.high, factor));
+    *low = V16_BOTH(v16i, _mm256_mullo_epi32(a.low, factor), _mm256_mullo_epi32(a.high, factor));
+}
+
 static inline v16 v16_from_int(v16i a)
 {
     return V16_BOTH(v16, _mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high));

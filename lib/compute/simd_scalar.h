@@ -103,6 +103,18 @@ static inline v16i v16i_and(v16i a, v16i b) { V16_MAKE(v16i, a.lane[j] & b.lane[
 static inline v16i v16i_or(v16i a, v16i b) { V16_MAKE(v16i, a.lane[j] | b.lane[j]); }
 static inline v16i v16i_shift_left(v16i a, int n) { V16_MAKE(v16i, (int32_t)((uint32_t)a.lane[j] << n)); }
 static inline v16i v16i_shift_right(v16i a, int n) { V16_MAKE(v16i, (int32_t)((uint32_t)a.lane[j] >> n)); }
+static inline v16i v16i_xor(v16i a, v16i b) { V16_MAKE(v16i, a.lane[j] ^ b.lane[j]); }
+static inline v16i v16i_count(void) { V16_MAKE(v16i, j); }
+/* both halves of the 64-bit products of unsigned numbers */
+static inline void v16i_multiply(v16i a, uint32_t by, v16i *high, v16i *low)
+{
+    for (int j = 0; j < V16_LANES; j++) {
+        uint64_t product = (uint64_t)(uint32_t)a.lane[j] * by;
+        high->lane[j] = (int32_t)(uint32_t)(product >> 32);
+        low->lane[j] = (int32_t)(uint32_t)product;
+    }
+}
+
 static inline v16 v16_from_int(v16i a) { V16_MAKE(v16, (float)a.lane[j]); } /* only for |a| <= 2^24 */
 
 static inline v16m v16_less(v16 a, v16 b) { V16_MAKE(v16m, a.lane[j] < b.lane[j]); }
