@@ -7,6 +7,7 @@ enum {
     PACK_LIMIT = 2 << 20,  /* likewise right-hand */
     K_LIMIT = 16384,       /* k at a time: even, and a multiple of RLHFI_CHUNK, so that chains stay the same */
     FEW_ROWS = 8,          /* up to so many rows reading memory takes longer than multiplying: pairs are half of it */
+    FEW_PANEL_ROWS = 32,   /* with panels the other form has to be made first as well */
     ROW_STEP = 96,         /* rows of a portion are a multiple of this */
     PIECE = 1 << 15,       /* elements of a task that rounds */
     PANELS_PER_PACK = 4,
@@ -228,7 +229,7 @@ static void spread_range(void *argument, int64_t first, int64_t end)
 rlhf_status rlhfi_product_of_pairs(rlhf_context *context, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                                    const float *panels, const float *bias, float *c, int64_t ldc)
 {
-    const enum rlhfi_form form = rlhfi_bf16_form(context, m);
+    const enum rlhfi_form form = m <= FEW_PANEL_ROWS ? RLHFI_PAIRS : rlhfi_bf16_form(context, m);
     const int64_t pairs = rlhfi_form_steps(RLHFI_PAIRS, k), steps = rlhfi_form_steps(form, k);
     struct operand left = {.kernels = rlhfi_kernels_of(context), .form = form, .count = m, .k = k, .ld = lda,
                            .source = rlhfi_floats(a)};

@@ -9,7 +9,7 @@ struct rlhf_optimizer {
     rlhfi_model *model;
     rlhf_optimizer_options options;
     float *first_moment, *second_moment; /* [weights->count] */
-    uint64_t steps;
+    uint64_t steps, seed; /* seed: of stochastic rounding */
 };
 
 /* ---- options and life -------------------------------------------------------------------------------------------- */
@@ -75,6 +75,7 @@ rlhf_status rlhfi_optimizer_create(rlhf_optimizer **out, rlhfi_model *model, con
         return RLHF_E_NOMEM;
     optimizer->model = rlhfi_model_retain(model);
     optimizer->options = known;
+    optimizer->seed = context->seed;
     optimizer->first_moment = rlhfi_calloc(context, count, sizeof(float));
     optimizer->second_moment = rlhfi_calloc(context, count, sizeof(float));
     if (optimizer->first_moment == NULL || optimizer->second_moment == NULL) {
@@ -168,7 +169,7 @@ static void update_range(rlhf_optimizer *optimizer, const rlhfi_adamw *pass, int
 {
     const rlhfi_model *model = optimizer->model;
     const rlhfi_weights *weights = model->weights;
-    const rlhfi_draw draw = {.seed = model->context->seed, .number = optimizer->steps, .first = from};
+    const rlhfi_draw draw = {.seed = optimizer->seed, .number = optimizer->steps, .first = from};
 
     if (weights->data != NULL)
         rlhfi_adamw_update(model->context, pass, count, weights->data + from, model->gradient + from,
@@ -273,6 +274,11 @@ uint64_t rlhf_optimizer_steps(const rlhf_optimizer *optimizer)
 uint64_t rlhfi_optimizer_step_count(const rlhf_optimizer *optimizer)
 {
     return optimizer->steps;
+}
+
+void rlhfi_optimizer_set_seed(rlhf_optimizer *optimizer, uint64_t seed)
+{
+    optimizer->seed = seed;
 }
 
 void rlhfi_optimizer_set_step_count(rlhf_optimizer *optimizer, uint64_t steps)

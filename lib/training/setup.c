@@ -255,6 +255,7 @@ rlhf_status rlhfi_setup_role(rlhfi_trainer *trainer, const char *name, rlhfi_mod
     role->name = name;
     role->model = model;
     RLHFI_TRY(rlhfi_optimizer_create(&role->optimizer, model, &options));
+    rlhfi_optimizer_set_seed(role->optimizer, (uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"));
     trainer->state.roles++;
     return RLHF_OK;
 }

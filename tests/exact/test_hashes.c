@@ -26,13 +26,13 @@ static const struct {
     {"ppo", true, "f3bbeb836f19fa4b2240ce327745334dcdf4d640ffffffb4e0f40d8ff6a504d0"},
     {"sft", false, "a7382e0491c41cf1daaaa2ad2cb867f3b4016f62e9e018a4c78ef3c1fb7e5cdd",
      RLHF_BFLOAT16, RLHF_FLOAT32},
-    {"sft", true, "dfd67c4650951fac2cdb60077d46e0efaaf808b1756df58dbcc80118530afcb9",
+    {"sft", true, "b9811999f922e2dde40d1f817ac890453a4a7ab4ec72ff8d346c301bd1ee0e8a",
      RLHF_BFLOAT16, RLHF_BFLOAT16},
-    {"reward", false, "5956a2bbb26f0e9786c64f10ffb06a74db96db49dec706e770e89d0e55d117b6",
+    {"reward", false, "a0718c460e23f8151eb1ec059076678dd4ae34f7f2ccf8f20700e5f78d33544b",
      RLHF_BFLOAT16, RLHF_BFLOAT16},
     {"ppo", false, "fe3515d257d494f6efcf57915ee9e2077f43d8e107a955f4fe0090ec3c818aaf",
      RLHF_BFLOAT16, RLHF_FLOAT32},
-    {"ppo", true, "0f3e244898e4d433101fdc6afa9ba1a52bd48fc58f3e14d2fc631b315954e7e5",
+    {"ppo", true, "615827673c72c80f36ad3acc8c021c72bda64e8880e451187a7bcf566fa61833",
      RLHF_BFLOAT16, RLHF_BFLOAT16},
 };
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
