@@ -97,14 +97,14 @@ static void adamw_groups(void *argument, int64_t first, int64_t end)
     for (int64_t group = origin / GROUP + first; group < origin / GROUP + end; group++) {
         int64_t from = group * GROUP - origin, until = from + GROUP, skipped = from < 0 ? -from : 0;
         float wide[GROUP];
-        uint16_t random[GROUP];
+        uint16_t halves[GROUP];
         from += skipped;
         if (until > pass->count)
             until = pass->count;
         pass->kernels->widen(until - from, pass->parameter + from, wide);
         pass->kernels->adamw(pass->step, until - from, wide, pass->gradient + from, pass->m + from, pass->v + from);
-        pass->kernels->draw(pass->draw->seed, pass->draw->number, group, random);
-        pass->kernels->round_stochastic(until - from, wide, random + skipped, pass->parameter + from);
+        pass->kernels->draw(pass->draw->seed, pass->draw->number, group, halves);
+        pass->kernels->round_stochastic(until - from, wide, halves + skipped, pass->parameter + from);
     }
 }
 

@@ -74,15 +74,16 @@ static rlhf_status sweep(rlhf_context *context, const struct chunk *chunk, int64
     for (int64_t v = 0; v < slopes->vocabulary; v += BLOCK) {
         slopes->v0 = v;
         slopes->n = slopes->vocabulary - v < BLOCK ? slopes->vocabulary - v : BLOCK;
+        const rlhfi_array weight = rlhfi_array_at(matrix.weight, v * d), hidden = rlhfi_floats(chunk->hidden);
         RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_NO, RLHFI_YES, rows, slopes->n, d, chunk->hidden, d,
-                           rlhfi_array_at(matrix.weight, v * d), d, NULL, 0, chunk->logits, BLOCK));
+                                       weight, d, NULL, 0, chunk->logits, BLOCK));
         rlhfi_parallel_ranges(context, rows, rlhfi_rows_per_piece(slopes->n, PIECE), slope_range, slopes);
         if (dhidden != NULL)
-            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_NO, RLHFI_NO, rows, d, slopes->n, chunk->logits, BLOCK,
-                               rlhfi_array_at(matrix.weight, v * d), d, NULL, v > 0, chunk->dhidden, d));
+            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_NO, RLHFI_NO, rows, d, slopes->n, chunk->logits,
+                                           BLOCK, weight, d, NULL, v > 0, chunk->dhidden, d));
         if (dweight != NULL)
-            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_YES, RLHFI_NO, slopes->n, d, rows, chunk->logits, BLOCK,
-                               rlhfi_floats(chunk->hidden), d, NULL, 1, dweight + v * d, d));
+            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_YES, RLHFI_NO, slopes->n, d, rows, chunk->logits,
+                                           BLOCK, hidden, d, NULL, 1, dweight + v * d, d));
     }
     return RLHF_OK;
 }

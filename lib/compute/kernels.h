@@ -27,9 +27,10 @@ static inline int64_t rlhfi_form_steps(enum rlhfi_form form, int64_t k)
     return form == RLHFI_PAIRS ? (k + 1) / 2 : form == RLHFI_SWAPPED ? k + (k & 1) : k;
 }
 
-/* C[m,n] = A * B (+ C) (+ bias), on one thread. k counts places of a float, all of one form. A element (i,p) is a[i*a_row + p*a_step]. B element (p,j) stands in
- * panel j/32 at b[j/32*panel_stride + p*ldb + j%32]: packed panels have ldb 32 and panel_stride 32*k, a plain row-major
- * matrix has panel_stride 32. Nothing beyond column n is read or written. */
+/* C[m,n] = A * B (+ C) (+ bias), on one thread. k counts places of a float, all of one form. A element (i,p) is
+ * a[i*a_row + p*a_step]. B element (p,j) stands in panel j/32 at b[j/32*panel_stride + p*ldb + j%32]: packed panels
+ * have ldb 32 and panel_stride 32*k, a plain row-major matrix has panel_stride 32. Nothing beyond column n is read or
+ * written. */
 typedef struct rlhfi_block {
     int64_t m, n, k;
     const float *a;
@@ -93,9 +94,9 @@ typedef struct rlhfi_kernels {
     void (*widen)(int64_t n, const uint16_t *source, float *to);
     /* Draw i of a group is a 16-bit half of what Philox gives for {lane, number, RLHFI_RANDOM_ROUND}, lane = 16 group +
      * i mod 16: half i/16 of its eight, so that 16 neighbours are made side by side. */
-    void (*draw)(uint64_t seed, uint64_t number, int64_t group, uint16_t random[RLHFI_DRAW_GROUP]);
+    void (*draw)(uint64_t seed, uint64_t number, int64_t group, uint16_t halves[RLHFI_DRAW_GROUP]);
     /* float to bf16, up where the lower half and the draw together reach 2^16 */
-    void (*round_stochastic)(int64_t n, const float *x, const uint16_t *random, uint16_t *to);
+    void (*round_stochastic)(int64_t n, const float *x, const uint16_t *draws, uint16_t *to);
     /* rows of n floats, ld apart, one behind the other into to */
     void (*copy_rows)(int64_t rows, int64_t n, const float *source, int64_t ld, float *to);
 

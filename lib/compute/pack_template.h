@@ -42,9 +42,10 @@ static void k_pack(int transposed, int64_t k, int64_t n, const float *source, in
         pack_rows(k, n, source, ld, panel);
 }
 
-/* ---- rounding to bf16: see rlhfi_form for the two forms that a product can read ----------------------------------- */
+/* ---- rounding to bf16: see rlhfi_form for the two forms that a product can read ---------------------------------- */
 
-enum { PACK_SLICE = 256 }; /* elements of a row that are rounded before they are transposed: 16 rows stay in the cache */
+/* Elements of a row that are rounded before they are transposed: 16 rows stay in the cache. */
+enum { PACK_SLICE = 256 };
 
 INLINE v16 load_number(const rlhfi_array *source, int64_t at, int64_t n)
 {
@@ -141,7 +142,7 @@ static void k_pack_rounded(enum rlhfi_form form, int transposed, int64_t k, int6
 }
 
 /* rlhfi_philox on 16 counters side by side. */
-static void k_draw(uint64_t seed, uint64_t number, int64_t group, uint16_t random[RLHFI_DRAW_GROUP])
+static void k_draw(uint64_t seed, uint64_t number, int64_t group, uint16_t halves[RLHFI_DRAW_GROUP])
 {
     const uint64_t first = (uint64_t)group * 16; /* the lower half of 16 neighbours does not overflow */
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
@@ -161,17 +162,17 @@ static void k_draw(uint64_t seed, uint64_t number, int64_t group, uint16_t rando
         key1 += 0xBB67AE85u;
     }
     for (int i = 0; i < 4; i++) {
-        v16i_store_upper(random + 32 * i, v16i_shift_left(word[i], 16), 16);
-        v16i_store_upper(random + 32 * i + 16, word[i], 16);
+        v16i_store_upper(halves + 32 * i, v16i_shift_left(word[i], 16), 16);
+        v16i_store_upper(halves + 32 * i + 16, word[i], 16);
     }
 }
 
-static void k_round_stochastic(int64_t n, const float *x, const uint16_t *random, uint16_t *to)
+static void k_round_stochastic(int64_t n, const float *x, const uint16_t *draws, uint16_t *to)
 {
     for (int64_t i = 0; i < n; i += 16) {
         const int64_t left = n - i;
         v16 value = load_up_to(x + i, left);
-        v16 draw = left >= 16 ? v16_load_bf16(random + i) : v16_load_bf16_first(random + i, (int)left);
+        v16 draw = left >= 16 ? v16_load_bf16(draws + i) : v16_load_bf16_first(draws + i, (int)left);
         v16i bits = v16_bits(value), magnitude = v16i_and(bits, v16i_set(0x7fffffff));
         v16 moved = v16_from_bits(v16i_add(bits, v16i_shift_right(v16_bits(draw), 16)));
         v16 sign = v16_from_bits(v16i_and(bits, v16i_set(INT32_MIN)));

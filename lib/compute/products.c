@@ -93,8 +93,8 @@ static void cut(struct grid *grid, double work)
 
 void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work)
 {
-    struct grid grid = {rlhfi_kernels_of(context), rlhfi_kernel_of_form(context, work->form), *work, work->m, work->n, 1,
-                        NULL};
+    struct grid grid = {rlhfi_kernels_of(context), rlhfi_kernel_of_form(context, work->form), *work, work->m, work->n,
+                        1, NULL};
     double operations = 2.0 * (double)work->m * (double)work->n * (double)work->k;
 
     if (operations < INLINE_WORK) {

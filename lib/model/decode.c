@@ -238,7 +238,8 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
 
     rlhfi_embed(context, model, group->rows, run->tokens + group->row, position, tape->input);
     for (int64_t layer = 0; layer < a->layers; layer++) {
-        const rlhfi_layer_panels *panels = takes_panels(model, group->rows) ? &model->decode->layer[layer] : &rlhfi_no_panels;
+        const rlhfi_layer_panels *panels =
+            takes_panels(model, group->rows) ? &model->decode->layer[layer] : &rlhfi_no_panels;
         rlhfi_attention attention;
         RLHFI_TRY(rlhfi_block_begin(context, model, layer, panels, group->rows, position, tape, scratch->normed));
         attention = cached_attention(run, group, layer, scratch);

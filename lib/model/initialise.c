@@ -47,8 +47,8 @@ rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed)
         const rlhfi_parameter *parameter = &model->parameters[i];
         rlhfi_filling filling;
         if (parameter->kind == RLHFI_PARAMETER_SCALAR_HEAD) {
-            RLHFI_TRY(rlhfi_scalar_head_initialise(model, (float)(1.0 / __builtin_sqrt(model->architecture.width + 1.0)),
-                                                   seed));
+            float std = (float)(1.0 / __builtin_sqrt(model->architecture.width + 1.0));
+            RLHFI_TRY(rlhfi_scalar_head_initialise(model, std, seed));
             continue;
         }
         RLHFI_TRY(rlhfi_filling_begin(&filling, model, parameter));

@@ -98,7 +98,8 @@ static void bench_panels(rlhf_context *context, int64_t m, int64_t n, int64_t k)
         exit(1);
     IN_TURNS(rlhfi_product_panels(context, m, a, k, wide, NULL, c, n),
              rlhfi_product_panels(context, m, a, k, narrow, NULL, c, n), best);
-    printf("panels %2lld x %5lld x %4lld: float %5.1f GB/s, %6.1f GFLOP/s, bf16 %5.1f GB/s, %6.1f GFLOP/s, ratio %.2f\n",
+    printf("panels %2lld x %5lld x %4lld: float %5.1f GB/s, %6.1f GFLOP/s, bf16 %5.1f GB/s, %6.1f GFLOP/s, "
+           "ratio %.2f\n",
            (long long)m, (long long)n, (long long)k, 4 * weights / best[0], 2 * (double)m * weights / best[0],
            2 * weights / best[1], 2 * (double)m * weights / best[1], best[0] / best[1]);
     rlhfi_panels_release(&wide);

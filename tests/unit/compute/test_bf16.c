@@ -288,7 +288,7 @@ static void test_gather(void **state)
     release_guarded();
 }
 
-/* ---- the optimizer's rounding ------------------------------------------------------------------------------------- */
+/* ---- the optimizer's rounding ------------------------------------------------------------------------------------ */
 
 /* The draw of element e, from the definition. */
 static uint32_t draw_of(uint64_t seed, uint64_t number, int64_t e)
@@ -343,7 +343,7 @@ static void test_adamw(void **state)
     release_guarded();
 }
 
-/* ---- the machine's settings and instruction ----------------------------------------------------------------------- */
+/* ---- the machine's settings and instruction ---------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 static void test_settings_come_back(void **state)
