@@ -162,6 +162,23 @@ rlhf_dataset_options arguments_dataset(arguments *arguments)
     return options;
 }
 
+rlhf_model_options arguments_formats(arguments *arguments)
+{
+    rlhf_model_options options;
+    rlhf_model_options_init(&options, sizeof options);
+    const char *dtype = arguments_text(arguments, "dtype", "float32");
+    const char *bf16 = arguments_text(arguments, "bf16", "false");
+    if (strcmp(bf16, "true") == 0)
+        options.compute_format = RLHF_BFLOAT16;
+    else if (strcmp(bf16, "false") != 0 && arguments->error == 0)
+        arguments->error = program_usage("--bf16: \"%s\" is neither true nor false", bf16);
+    if (strcmp(dtype, "bfloat16") == 0)
+        options.compute_format = options.weight_format = RLHF_BFLOAT16;
+    else if (strcmp(dtype, "float32") != 0 && arguments->error == 0)
+        arguments->error = program_usage("--dtype: \"%s\" is neither float32 nor bfloat16", dtype);
+    return options;
+}
+
 static size_t edits(const char *a, const char *b)
 {
     size_t row[64], n = strlen(b);

@@ -31,7 +31,7 @@ static int check_setting(program *program, const char *model, const char *data, 
     options.use_blis = setting->blis;
     rlhf_status status = rlhf_context_create(&context, &options);
     if (status == RLHF_OK)
-        status = rlhf_policy_load(&policy, context, model, NULL);
+        status = rlhf_policy_load(&policy, context, model, &program->formats);
     if (status == RLHF_OK)
         status = rlhf_reference_freeze(&reference, policy);
     if (status == RLHF_OK && data != NULL) {
@@ -99,7 +99,6 @@ static int check_setting(program *program, const char *model, const char *data, 
         fprintf(stderr, "rlhf: %s\n", reason);
         result = status == RLHF_E_CANCELED ? EXIT_INTERRUPTED : EXIT_FAILED;
     }
-    (void)program;
     free(again);
     free(frozen);
     rlhf_rollout_release(&rollout);
@@ -121,6 +120,7 @@ static int check_ratio(program *program, arguments *arguments)
     };
     const char *model = arguments_required(arguments, "model"), *data = arguments_text(arguments, "data", NULL);
     uint64_t seed = (uint64_t)arguments_integer(arguments, "seed", 0, 0, INT64_MAX);
+    program->formats = arguments_formats(arguments);
     if (!arguments_finish(arguments))
         return EXIT_USAGE;
     int32_t *tokens = NULL;

@@ -72,7 +72,7 @@ static int evaluate_reward_model(program *program, const char *model_path, const
     double *chosen = NULL, *rejected = NULL;
     uint64_t kept = 0;
     int result = EXIT_DONE;
-    rlhf_status status = rlhf_reward_model_load(&model, program->context, model_path, NULL);
+    rlhf_status status = rlhf_reward_model_load(&model, program->context, model_path, &program->formats);
     if (status == RLHF_OK)
         status = rlhf_tokenizer_load(&tokenizer, program->context, model_path);
     if (status == RLHF_OK)
@@ -135,7 +135,7 @@ static int evaluate_policy(program *program, arguments *arguments)
     if (result == EXIT_DONE && gold_text != NULL)
         result = scorer_from_text(program, gold_text, &gold);
     if (result == EXIT_DONE && reference_path != NULL) {
-        rlhf_status status = rlhf_reference_load(&reference, program->context, reference_path, NULL);
+        rlhf_status status = rlhf_reference_load(&reference, program->context, reference_path, &program->formats);
         if (status != RLHF_OK)
             result = program_fail(program, status, reference_path);
     }
@@ -205,6 +205,7 @@ int command_evaluate(program *program, arguments *arguments)
         return evaluate_policy(program, arguments);
     const char *data = arguments_required(arguments, "data");
     rlhf_dataset_options options = arguments_dataset(arguments);
+    program->formats = arguments_formats(arguments);
     (void)arguments_text(arguments, "seed", NULL);
     if (!arguments_finish(arguments))
         return EXIT_USAGE;

@@ -20,6 +20,7 @@ int sample_open(program *program, arguments *arguments, int default_n, sample *s
     o->top_p = arguments_number(arguments, "top-p", 1.0, 0.0, 1.0);
     o->min_p = arguments_number(arguments, "min-p", 0.0, 0.0, 1.0);
     o->batch_size = (int32_t)arguments_integer(arguments, "batch", 64, 1, 4096);
+    program->formats = arguments_formats(arguments);
     o->seed = (uint64_t)arguments_integer(arguments, "seed", 0, 0, INT64_MAX);
     if (arguments->error != 0)
         return arguments->error;
@@ -27,7 +28,7 @@ int sample_open(program *program, arguments *arguments, int default_n, sample *s
         return program_usage("%s: give either --prompt TEXT or --data FILE", arguments->command);
 
     const char *what = model;
-    rlhf_status status = rlhf_policy_load(&sample->policy, program->context, model, NULL);
+    rlhf_status status = rlhf_policy_load(&sample->policy, program->context, model, &program->formats);
     if (status == RLHF_OK)
         status = rlhf_tokenizer_load(&sample->tokenizer, program->context, model);
     if (status == RLHF_OK && data != NULL) {

@@ -172,7 +172,7 @@ int scorer_from_text(program *program, const char *text, rlhf_scorer **out)
         return status == RLHF_OK ? EXIT_DONE : program_fail(program, status, "");
     }
     rlhf_reward_model *model = NULL;
-    rlhf_status status = rlhf_reward_model_load(&model, program->context, text, NULL);
+    rlhf_status status = rlhf_reward_model_load(&model, program->context, text, &program->formats);
     if (status == RLHF_OK)
         status = rlhf_scorer_from_reward_model(out, model);
     rlhf_reward_model_release(&model);

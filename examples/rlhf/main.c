@@ -12,6 +12,10 @@ typedef struct command {
     const char *summary, *help;
 } command;
 
+#define FORMATS_HELP                                                                                                   \
+    "  --dtype bfloat16   weights in memory as bfloat16, products too (default float32)\n"                            \
+    "  --bf16 true        products in bfloat16, weights float32\n"
+
 static const char training_help[] =
     "  --config FILE      recipe in YAML; every key can also be given as --key value (see --keys)\n"
     "  --out DIR          run directory: config.yaml metrics.jsonl checkpoints/ model/ receipt.json\n"
@@ -39,25 +43,26 @@ static const command commands[] = {
      "  --prompt TEXT      one prompt, or\n"
      "  --data FILE        prompts from JSONL\n"
      "  --out FILE         JSONL (default: standard output)\n"
-     "  --n N  --max-new-tokens N  --temperature T  --top-k K  --top-p P  --min-p P  --batch N\n"},
+     "  --n N  --max-new-tokens N  --temperature T  --top-k K  --top-p P  --min-p P  --batch N\n"
+     FORMATS_HELP},
     {"best-of-n", command_best_of_n, "sample n, score them, keep the best",
      "  as generate, and --scorer WHAT (a reward model's directory or lexicon:FILE), --n N (default 4)\n"
      "  --pairs FILE       best and worst of the n as preference pairs (chosen, rejected)\n"},
     {"score", command_score, "score prompts with completions",
      "  --scorer WHAT      a reward model's directory, or lexicon:FILE\n"
      "  --data FILE        JSONL with prompt and completion, or chosen and rejected\n"
-     "  --out FILE         JSONL (default: standard output)\n"},
+     "  --out FILE         JSONL (default: standard output)\n" FORMATS_HELP},
     {"eval", command_evaluate,
      "measure a policy (score, KL, best-of-n curve) or a reward model (accuracy, calibration)",
      "  --model DIR        a policy: with --data PROMPTS --scorer WHAT [--reference DIR] [--n N]\n"
      "  --reward-model DIR a reward model: with --data PAIRS\n"
      "  --rows N           at most N rows of the data\n"
-     "  --bad-rows skip    count rows that cannot be read instead of stopping\n"},
+     "  --bad-rows skip    count rows that cannot be read instead of stopping\n" FORMATS_HELP},
     {"inspect", command_inspect, "what a model, tokenizer or dataset is", "  rlhf inspect PATH\n"
      "  rlhf inspect MODEL --plan sft|ppo [--batch N] [--seq N] [--recompute]\n"},
     {"check", command_check, "prove exactness on a model of yours",
      "  rlhf check ratio --model DIR   sampled and recomputed log-probabilities must be equal bit for bit\n"
-     "  --data FILE        prompts (default: a beginning-of-sequence token)\n"},
+     "  --data FILE        prompts (default: a beginning-of-sequence token)\n" FORMATS_HELP},
     {"bench", command_bench, "measure the machine and the library, as the scripts for other engines do",
      "  rlhf bench WHAT    peaks      fused multiply-adds, bfloat16 products, reading\n"
      "                     gemm       the dense products of a shape, or of --m N --n N --k N\n"
@@ -172,6 +177,7 @@ int main(int argc, char **argv)
     options.use_blis = arguments_flag(&arguments, "blis");
     options.log = log_line;
     program program = {.quiet = arguments_flag(&arguments, "quiet"), .json = arguments_flag(&arguments, "json")};
+    rlhf_model_options_init(&program.formats, sizeof program.formats);
     program.terminal = isatty(STDERR_FILENO) != 0;
     if (arguments.error != 0)
         return arguments.error;

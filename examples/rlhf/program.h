@@ -36,6 +36,8 @@ bool arguments_flag(arguments *arguments, const char *name);
 const char *arguments_word(arguments *arguments, int index); /* positional, NULL if there is none */
 /* --rows N and --bad-rows stop|skip. */
 rlhf_dataset_options arguments_dataset(arguments *arguments);
+/* --dtype float32|bfloat16 (the weights in memory) and --bf16 true|false (the products alone). */
+rlhf_model_options arguments_formats(arguments *arguments);
 /* True if everything was understood; else says what was not. Call after all options were asked for. */
 bool arguments_finish(arguments *arguments);
 bool parse_number(const char *text, double *out); /* independent of the locale */
@@ -49,6 +51,7 @@ typedef struct program {
     bool terminal;         /* progress bar or plain lines */
     double started, drawn; /* clock of the progress bar */
     uint64_t drawn_step;
+    rlhf_model_options formats; /* of the models that are loaded */
 } program;
 
 double clock_seconds(void);

@@ -61,6 +61,7 @@ int command_score(program *program, arguments *arguments)
     const char *path = arguments_text(arguments, "out", NULL);
     const char *tokenizer_path = arguments_text(arguments, "tokenizer", NULL);
     rlhf_dataset_options options = arguments_dataset(arguments);
+    program->formats = arguments_formats(arguments);
     (void)arguments_text(arguments, "seed", NULL);
     if (!arguments_finish(arguments))
         return EXIT_USAGE;

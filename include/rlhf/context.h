@@ -22,7 +22,7 @@ enum { RLHF_LOG_ERROR = 1, RLHF_LOG_WARNING = 2, RLHF_LOG_INFO = 3, RLHF_LOG_DEB
 typedef void (*rlhf_log_fn)(void *user_data, int32_t level, const char *line);
 
 /* Bits of cpu_mask. Every combination gives the same bits in every result. */
-enum { RLHF_CPU_AVX2 = 1, RLHF_CPU_AVX512 = 2 };
+enum { RLHF_CPU_AVX2 = 1, RLHF_CPU_AVX512 = 2, RLHF_CPU_AVX512_BF16 = 4 };
 
 typedef struct rlhf_context_options {
     uint32_t struct_size;

@@ -73,7 +73,8 @@ typedef struct rlhf_parameter_view {
 } rlhf_parameter_view;
 
 /** Fills *view (set view->struct_size) with parameter number index.
- *  owner    borrowed until the next call that changes or releases the policy    null INVAL    errors RANGE
+ *  owner    borrowed until the next call that changes or releases the policy    null INVAL
+ *  errors   RANGE, UNSUPPORTED (the weights are bfloat16: there are no floats)
  *  threads  the context's    since 0.1 */
 RLHF_API rlhf_status rlhf_policy_parameter(const rlhf_policy *policy, int64_t index, rlhf_parameter_view *view);
 

@@ -21,6 +21,19 @@ static const rlhfi_kernels *choose_kernels(uint32_t mask)
     return &rlhfi_kernels_scalar;
 }
 
+/* The instruction VDPBF16PS where there is one: it reads half the memory per multiplication. */
+static rlhfi_block_kernel choose_pairs(const rlhf_context *context)
+{
+    const rlhfi_kernels *kernels = rlhfi_kernels_of(context);
+
+#if RLHFI_HAVE_X86_SIMD
+    if (kernels == &rlhfi_kernels_avx512 && (context->cpu_mask & RLHF_CPU_AVX512_BF16) != 0 &&
+        __builtin_cpu_supports("avx512bf16"))
+        return rlhfi_product_pairs_avx512_bf16;
+#endif
+    return kernels->product_pairs;
+}
+
 static void compute_destroy(rlhf_context *context)
 {
     rlhfi_compute *compute = context->products;
@@ -29,6 +42,7 @@ static void compute_destroy(rlhf_context *context)
         return;
     rlhfi_blis_detach(context);
     rlhfi_free(context, compute->packed.data);
+    rlhfi_free(context, compute->rounded.data);
     rlhfi_free(context, compute->partial.data);
     rlhfi_free(context, compute->tile.data);
     rlhfi_free(context, compute->gathered.data);
@@ -50,6 +64,7 @@ rlhf_status rlhfi_compute_attach(rlhf_context *context)
     compute->workers = workers;
     context->kernels = choose_kernels(context->cpu_mask);
     context->products = compute;
+    compute->bf16.pairs = choose_pairs(context);
     context->products_destroy = compute_destroy;
     rlhfi_blis_attach(context);
     context->error[0] = '\0'; /* BLIS may have found no memory: our own loops do without */
@@ -97,6 +112,7 @@ rlhf_status rlhfi_compute_match(rlhf_context *context, const rlhf_context *other
     const rlhfi_compute *their = rlhfi_compute_of(other);
 
     RLHFI_TRY(rlhfi_buffer_reserve(context, &own->packed, their->packed.capacity));
+    RLHFI_TRY(rlhfi_buffer_reserve(context, &own->rounded, their->rounded.capacity));
     RLHFI_TRY(rlhfi_buffer_reserve(context, &own->partial, their->partial.capacity));
     RLHFI_TRY(rlhfi_buffer_reserve(context, &own->tile, their->tile.capacity));
     RLHFI_TRY(rlhfi_buffer_reserve(context, &own->gathered, their->gathered.capacity));

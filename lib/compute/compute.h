@@ -13,6 +13,23 @@
  *   then lanes l and l+8 are added, then l and l+4, l+2, l+1. Sums over a row: softmax, norms, means.
  * exp, log, tanh, erf, sin, cos are our own polynomials (at most 2 ulp), the same on every machine. */
 
+/* Numbers in memory, as floats or as bf16 (the upper half of a float): one of the two is NULL. */
+typedef struct rlhfi_array {
+    const float *f32;
+    const uint16_t *bf16;
+} rlhfi_array;
+
+static inline rlhfi_array rlhfi_floats(const float *f32)
+{
+    return (rlhfi_array){f32, NULL};
+}
+
+static inline rlhfi_array rlhfi_array_at(rlhfi_array numbers, int64_t index)
+{
+    return numbers.f32 != NULL ? (rlhfi_array){numbers.f32 + index, NULL}
+                               : (rlhfi_array){NULL, numbers.bf16 + index};
+}
+
 /* ---- dense products ------------------------------------------------------------------------------------------- */
 
 enum { RLHFI_NO = 0, RLHFI_YES = 1 };
@@ -24,12 +41,27 @@ rlhf_status rlhfi_product(rlhf_context *context, int transpose_a, int transpose_
                           const float *a, int64_t lda, const float *b, int64_t ldb, const float *bias, int accumulate,
                           float *c, int64_t ldc);
 
+/* The same with both operands rounded to bf16 (nearest, ties to even, subnormal numbers to 0), summed in float. The
+ * chain goes over pairs of neighbouring k, of each the second number first, then the first; an odd k ends with a pair
+ * whose second number is +0. It restarts every 256 k as above. Inputs and sums below 2^-126 are 0 with their sign. */
+rlhf_status rlhfi_product_bf16(rlhf_context *context, int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k,
+                               const float *a, int64_t lda, rlhfi_array b, int64_t ldb, const float *bias,
+                               int accumulate, float *c, int64_t ldc);
+
+/* The bf16 product if rounded, else the float product of b.f32. */
+rlhf_status rlhfi_product_either(rlhf_context *context, bool rounded, int transpose_a, int transpose_b, int64_t m,
+                                 int64_t n, int64_t k, const float *a, int64_t lda, rlhfi_array b, int64_t ldb,
+                                 const float *bias, int accumulate, float *c, int64_t ldc);
+
 /* Weights packed for few rows (decoding): streamed once from memory, same bits as rlhfi_product. */
 typedef struct rlhfi_panels rlhfi_panels;
 /* weight stored [n,k] (transposed 1, as HF Linear) or [k,n] (transposed 0, as GPT-2 Conv1D). */
 rlhf_status rlhfi_panels_create(rlhfi_panels **out, rlhf_context *context, int transposed, int64_t n, int64_t k,
                                 const float *weight, int64_t ld);
-void rlhfi_panels_repack(rlhfi_panels *panels, const float *weight, int64_t ld); /* after the weights changed */
+/* The same for rlhfi_product_bf16: half the memory. */
+rlhf_status rlhfi_panels_create_bf16(rlhfi_panels **out, rlhf_context *context, int transposed, int64_t n, int64_t k,
+                                     rlhfi_array weight, int64_t ld);
+void rlhfi_panels_repack(rlhfi_panels *panels, rlhfi_array weight, int64_t ld); /* after the weights changed */
 void rlhfi_panels_release(rlhfi_panels **panels);
 /* C[m,n] = A[m,k] * W (+ bias), any m; meant for m <= 64. */
 rlhf_status rlhfi_product_panels(rlhf_context *context, int64_t m, const float *a, int64_t lda,
@@ -39,6 +71,8 @@ rlhf_status rlhfi_product_panels(rlhf_context *context, int64_t m, const float *
 
 void rlhfi_copy(rlhf_context *context, float *to, const float *from, int64_t count);
 void rlhfi_zero(rlhf_context *context, float *x, int64_t count);
+void rlhfi_round(rlhf_context *context, uint16_t *to, const float *from, int64_t count);  /* to bf16, as products do */
+void rlhfi_widen(rlhf_context *context, float *to, const uint16_t *from, int64_t count);  /* from bf16 */
 void rlhfi_add_to(rlhf_context *context, float *y, const float *x, int64_t count);           /* y += x */
 void rlhfi_scale(rlhf_context *context, float *x, float factor, int64_t count);
 /* gradient of a bias: db[j] += sum over rows of dy[r][j], rows ascending in blocks of 256 like a chain (adds) */
@@ -47,6 +81,8 @@ rlhf_status rlhfi_bias_gradient(rlhf_context *context, int64_t rows, int64_t n, 
 /* x [rows,d] + position or token table rows: y[r] = table[id[r]] (+ y[r] if accumulate) */
 void rlhfi_gather(rlhf_context *context, int64_t rows, int64_t d, const float *table, const int32_t *id, int accumulate,
                   float *y);
+void rlhfi_gather_bf16(rlhf_context *context, int64_t rows, int64_t d, const uint16_t *table, const int32_t *id,
+                       int accumulate, float *y);
 /* table[id[r]] += dy[r] for r ascending (fixed order; threads cut columns) */
 void rlhfi_scatter_add(rlhf_context *context, int64_t rows, int64_t d, const int32_t *id, const float *dy,
                        float *table);
@@ -135,16 +171,27 @@ typedef struct rlhfi_head_result { /* each [rows], NULL = not wanted */
     int32_t *best;         /* arg max of z, the smallest id among equals */
     float *log_sum_exp;    /* of z * inverse_temperature, for the backward pass */
 } rlhfi_head_result;
+/* Weight of the head [vocabulary, d]. Products with it are float, or bf16 if `rounded`. */
+typedef struct rlhfi_head_matrix {
+    rlhfi_array weight; /* bf16 needs rounded */
+    bool rounded;
+} rlhfi_head_matrix;
+
+static inline rlhfi_head_matrix rlhfi_float_head(const float *weight)
+{
+    return (rlhfi_head_matrix){rlhfi_floats(weight), false};
+}
+
 /* z = hidden[row[i]] * weight^T, weight [vocabulary, d]; row NULL = 0..rows-1. target [rows], may be NULL if
  * log_prob is not wanted. inverse_temperature > 0. */
 rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t vocabulary, const float *hidden,
-                       const int64_t *row, const float *weight, const int32_t *target, float inverse_temperature,
+                       const int64_t *row, rlhfi_head_matrix matrix, const int32_t *target, float inverse_temperature,
                        const rlhfi_head_result *result);
 /* Gradients per row on log_prob, entropy, mean_log_prob (NULL = none) to dhidden[row[i]] += and dweight += (either
  * may be NULL). The result of the forward pass gives log_sum_exp and (if d_entropy) entropy. Rows with all gradients
  * exactly 0 may be skipped. */
 rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, int64_t vocabulary, const float *hidden,
-                                const int64_t *row, const float *weight, const int32_t *target,
+                                const int64_t *row, rlhfi_head_matrix matrix, const int32_t *target,
                                 float inverse_temperature, const rlhfi_head_result *result, const float *d_log_prob,
                                 const float *d_entropy, const float *d_mean_log_prob, float *dhidden, float *dweight);
 /* The same numbers from logits that are already there (the sampler's few rows): bit for bit those of rlhfi_head. */
@@ -172,6 +219,14 @@ typedef struct rlhfi_adamw {
 } rlhfi_adamw;
 void rlhfi_adamw_update(rlhf_context *context, const rlhfi_adamw *step, int64_t count, float *parameter,
                         const float *gradient, float *m, float *v);
+/* The same on bf16 parameters: computed in float, then rounded stochastically, up with the probability that keeps the
+ * mean. The draw for an element depends on seed, number (of the step) and first + its index alone. */
+typedef struct rlhfi_draw {
+    uint64_t seed, number;
+    int64_t first;
+} rlhfi_draw;
+void rlhfi_adamw_update_bf16(rlhf_context *context, const rlhfi_adamw *step, const rlhfi_draw *draw, int64_t count,
+                             uint16_t *parameter, const float *gradient, float *m, float *v);
 
 /* ---- elementwise functions for tests and for scalar code elsewhere; bits equal the vector ones ------------------- */
 float rlhfi_expf(float x);

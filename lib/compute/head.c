@@ -71,7 +71,10 @@ static void finish_row(const rlhfi_head_result *result, int64_t i, int64_t vocab
 struct head {
     const rlhfi_kernels *kernels;
     int64_t rows, d, vocabulary, blocks, piece; /* rows of this group; piece: rows of a task */
-    const float *hidden, *weight;               /* hidden [rows,d] */
+    const float *hidden;                        /* [rows,d], rounded [rows, steps of d] */
+    rlhfi_array weight;
+    enum rlhfi_form form;
+    rlhfi_block_kernel product;
     const int32_t *target;                      /* NULL = none wanted */
     float inverse_temperature;
     bool want_best;
@@ -82,24 +85,30 @@ struct head {
 
 size_t rlhfi_head_scratch(int64_t d)
 {
-    return (size_t)RLHFI_HEAD_BLOCK * (size_t)d + (size_t)ROW_TILE * (RLHFI_HEAD_BLOCK + 16);
+    return (size_t)RLHFI_HEAD_BLOCK * (size_t)(d + 1) + (size_t)ROW_TILE * (RLHFI_HEAD_BLOCK + 16);
 }
 
 static void head_task(void *argument, int64_t index, int32_t worker)
 {
     const struct head *head = argument;
     const int64_t block = index % head->blocks, first = index / head->blocks * head->piece, d = head->d;
+    const int64_t steps = rlhfi_form_steps(head->form, d);
     const int64_t v0 = block * RLHFI_HEAD_BLOCK, n = smaller(RLHFI_HEAD_BLOCK, head->vocabulary - v0);
     const int64_t end = smaller(head->rows, first + head->piece), ld = RLHFI_HEAD_BLOCK + 16;
-    float *panels = head->scratch[worker].data, *logits = panels + RLHFI_HEAD_BLOCK * d;
+    float *panels = head->scratch[worker].data, *logits = panels + RLHFI_HEAD_BLOCK * steps;
 
-    for (int64_t j = 0; j < n; j += RLHFI_PANEL)
-        head->kernels->pack(1, d, smaller(RLHFI_PANEL, n - j), head->weight + (v0 + j) * d, d, panels + j * d);
+    for (int64_t j = 0; j < n; j += RLHFI_PANEL) {
+        const rlhfi_array from = rlhfi_array_at(head->weight, (v0 + j) * d);
+        if (head->form == RLHFI_FLOATS)
+            head->kernels->pack(1, d, smaller(RLHFI_PANEL, n - j), from.f32, d, panels + j * d);
+        else
+            head->kernels->pack_rounded(head->form, 1, d, smaller(RLHFI_PANEL, n - j), &from, d, panels + j * steps);
+    }
     for (int64_t row = first; row < end; row += ROW_TILE) {
-        rlhfi_block work = {.m = smaller(ROW_TILE, end - row), .n = n, .k = d, .a = head->hidden + row * d,
-                            .a_row = d, .a_step = 1, .b = panels, .ldb = RLHFI_PANEL,
-                            .panel_stride = RLHFI_PANEL * d, .c = logits, .ldc = ld};
-        head->kernels->product(&work);
+        rlhfi_block work = {.m = smaller(ROW_TILE, end - row), .n = n, .k = steps,
+                            .a = head->hidden + row * steps, .a_row = steps, .a_step = 1, .b = panels,
+                            .ldb = RLHFI_PANEL, .panel_stride = RLHFI_PANEL * steps, .c = logits, .ldc = ld};
+        head->product(&work);
         for (int64_t r = 0; r < work.m; r++) {
             head->kernels->head_part(n, logits + r * ld, head->inverse_temperature, head->want_best,
                                      &head->part[(row + r) * head->blocks + block]);
@@ -113,12 +122,12 @@ static void head_task(void *argument, int64_t index, int32_t worker)
 }
 
 rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t vocabulary, const float *hidden,
-                       const int64_t *row, const float *weight, const int32_t *target, float inverse_temperature,
+                       const int64_t *row, rlhfi_head_matrix matrix, const int32_t *target, float inverse_temperature,
                        const rlhfi_head_result *result)
 {
     rlhfi_compute *compute = rlhfi_compute_of(context);
     struct head head = {.kernels = rlhfi_kernels_of(context), .d = d, .vocabulary = vocabulary,
-                        .blocks = rlhfi_head_blocks(vocabulary), .weight = weight,
+                        .blocks = rlhfi_head_blocks(vocabulary), .weight = matrix.weight,
                         .inverse_temperature = inverse_temperature, .want_best = result->best != NULL,
                         .scratch = compute->worker};
     const size_t part_floats = sizeof *head.part / sizeof(float);
@@ -127,6 +136,12 @@ rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t v
     RLHFI_REQUIRE(context, target != NULL || result->log_prob == NULL);
     for (int64_t i = 0; target != NULL && i < rows; i++)
         RLHFI_REQUIRE(context, target[i] >= 0 && target[i] < vocabulary);
+    RLHFI_REQUIRE(context, matrix.weight.f32 != NULL || matrix.rounded);
+    if (matrix.rounded) {
+        head.form = rlhfi_bf16_form(context, rows);
+        RLHFI_TRY(rlhfi_buffer_reserve(context, &compute->rounded, (size_t)smaller(rows, ROW_GROUP) * (size_t)(d + 1)));
+    }
+    head.product = rlhfi_kernel_of_form(context, head.form);
     RLHFI_TRY(rlhfi_scratch_reserve(context, rlhfi_head_scratch(d)));
     RLHFI_TRY(rlhfi_buffer_reserve(context, &compute->tile,
                                    (size_t)smaller(rows, ROW_GROUP) * (1 + (size_t)head.blocks * part_floats)));
@@ -141,6 +156,12 @@ rlhf_status rlhfi_head(rlhf_context *context, int64_t rows, int64_t d, int64_t v
         head.hidden = row == NULL ? hidden + first * d : compute->gathered.data;
         for (int64_t i = 0; row != NULL && i < head.rows; i++)
             memcpy(compute->gathered.data + i * d, hidden + row[first + i] * d, (size_t)d * sizeof(float));
+        if (matrix.rounded) {
+            const rlhfi_array from = rlhfi_floats(head.hidden);
+            int64_t steps = rlhfi_form_steps(head.form, d);
+            head.kernels->round_rows(head.form, head.rows, d, &from, d, compute->rounded.data, steps);
+            head.hidden = compute->rounded.data;
+        }
         head.piece = head.blocks >= FEW_BLOCKS ? head.rows : ROW_PIECE;
         int64_t tasks = head.blocks * ((head.rows + head.piece - 1) / head.piece);
         if (2.0 * (double)head.rows * (double)vocabulary * (double)d < INLINE_WORK)

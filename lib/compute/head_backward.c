@@ -67,26 +67,29 @@ static rlhf_status reserve(rlhf_context *context, int64_t rows, int64_t d, struc
 
 /* All blocks of the vocabulary for the chunk's `rows` active rows. */
 static rlhf_status sweep(rlhf_context *context, const struct chunk *chunk, int64_t rows, int64_t d,
-                         struct slopes *slopes, const float *weight, float *dhidden, float *dweight)
+                         struct slopes *slopes, rlhfi_head_matrix matrix, float *dhidden, float *dweight)
 {
+    const bool rounded = matrix.rounded;
+
     for (int64_t v = 0; v < slopes->vocabulary; v += BLOCK) {
         slopes->v0 = v;
         slopes->n = slopes->vocabulary - v < BLOCK ? slopes->vocabulary - v : BLOCK;
-        RLHFI_TRY(rlhfi_product(context, RLHFI_NO, RLHFI_YES, rows, slopes->n, d, chunk->hidden, d, weight + v * d, d,
-                                NULL, 0, chunk->logits, BLOCK));
+        const rlhfi_array weight = rlhfi_array_at(matrix.weight, v * d), hidden = rlhfi_floats(chunk->hidden);
+        RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_NO, RLHFI_YES, rows, slopes->n, d, chunk->hidden, d,
+                                       weight, d, NULL, 0, chunk->logits, BLOCK));
         rlhfi_parallel_ranges(context, rows, rlhfi_rows_per_piece(slopes->n, PIECE), slope_range, slopes);
         if (dhidden != NULL)
-            RLHFI_TRY(rlhfi_product(context, RLHFI_NO, RLHFI_NO, rows, d, slopes->n, chunk->logits, BLOCK,
-                                    weight + v * d, d, NULL, v > 0, chunk->dhidden, d));
+            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_NO, RLHFI_NO, rows, d, slopes->n, chunk->logits,
+                                           BLOCK, weight, d, NULL, v > 0, chunk->dhidden, d));
         if (dweight != NULL)
-            RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, slopes->n, d, rows, chunk->logits, BLOCK,
-                                    chunk->hidden, d, NULL, 1, dweight + v * d, d));
+            RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_YES, RLHFI_NO, slopes->n, d, rows, chunk->logits,
+                                           BLOCK, hidden, d, NULL, 1, dweight + v * d, d));
     }
     return RLHF_OK;
 }
 
 rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, int64_t vocabulary, const float *hidden,
-                                const int64_t *row, const float *weight, const int32_t *target,
+                                const int64_t *row, rlhfi_head_matrix matrix, const int32_t *target,
                                 float inverse_temperature, const rlhfi_head_result *result, const float *d_log_prob,
                                 const float *d_entropy, const float *d_mean_log_prob, float *dhidden, float *dweight)
 {
@@ -99,6 +102,7 @@ rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, 
     RLHFI_REQUIRE(context, d > 0 && vocabulary > 0 && vocabulary <= INT32_MAX && inverse_temperature > 0.0f);
     RLHFI_REQUIRE(context, result->log_sum_exp != NULL && (d_entropy == NULL || result->entropy != NULL));
     RLHFI_REQUIRE(context, target != NULL || d_log_prob == NULL);
+    RLHFI_REQUIRE(context, matrix.weight.f32 != NULL || matrix.rounded);
     if (rows <= 0 || (dhidden == NULL && dweight == NULL))
         return RLHF_OK;
     RLHFI_TRY(reserve(context, rows, d, &chunk));
@@ -115,7 +119,7 @@ rlhf_status rlhfi_head_backward(rlhf_context *context, int64_t rows, int64_t d, 
         }
         if (count == 0)
             break;
-        RLHFI_TRY(sweep(context, &chunk, count, d, &slopes, weight, dhidden, dweight));
+        RLHFI_TRY(sweep(context, &chunk, count, d, &slopes, matrix, dhidden, dweight));
         for (int64_t r = 0; dhidden != NULL && r < count; r++) {
             int64_t to = row == NULL ? chunk.active[r] : row[chunk.active[r]];
             kernels->add(d, dhidden + to * d, chunk.dhidden + r * d);

@@ -8,12 +8,29 @@
 enum {
     RLHFI_PANEL = 32,      /* columns of a panel: [k][32] floats, one behind the other */
     RLHFI_CHUNK = 256,     /* a chain restarts after so many k */
-    RLHFI_HEAD_BLOCK = 1024 /* logits per block of the head's log-sum-exp */
+    RLHFI_HEAD_BLOCK = 1024, /* logits per block of the head's log-sum-exp */
+    RLHFI_DRAW_GROUP = 128   /* 16-bit draws that are made together */
 };
 
-/* C[m,n] = A * B (+ C) (+ bias), on one thread. A element (i,p) is a[i*a_row + p*a_step]. B element (p,j) stands in
- * panel j/32 at b[j/32*panel_stride + p*ldb + j%32]: packed panels have ldb 32 and panel_stride 32*k, a plain row-major
- * matrix has panel_stride 32. Nothing beyond column n is read or written. */
+/* How an operand of a product stands in memory. A product of bf16 numbers goes over the pairs of neighbouring k, of
+ * each pair first the second number, then the first: that is how the instruction VDPBF16PS does it. Where the last pair
+ * lacks its second number that is +0. Either form gives the same bits, and which is faster depends on the machine. */
+enum rlhfi_form {
+    RLHFI_FLOATS = 0,
+    RLHFI_PAIRS,      /* a pair of bf16 in the place of a float, the first number in the lower half */
+    RLHFI_SWAPPED     /* floats that are bf16 numbers, the two of each pair having changed places */
+};
+
+/* Places of a float along k. */
+static inline int64_t rlhfi_form_steps(enum rlhfi_form form, int64_t k)
+{
+    return form == RLHFI_PAIRS ? (k + 1) / 2 : form == RLHFI_SWAPPED ? k + (k & 1) : k;
+}
+
+/* C[m,n] = A * B (+ C) (+ bias), on one thread. k counts places of a float, all of one form. A element (i,p) is
+ * a[i*a_row + p*a_step]. B element (p,j) stands in panel j/32 at b[j/32*panel_stride + p*ldb + j%32]: packed panels
+ * have ldb 32 and panel_stride 32*k, a plain row-major matrix has panel_stride 32. Nothing beyond column n is read or
+ * written. */
 typedef struct rlhfi_block {
     int64_t m, n, k;
     const float *a;
@@ -24,6 +41,7 @@ typedef struct rlhfi_block {
     int accumulate;
     float *c;
     int64_t ldc;
+    enum rlhfi_form form;
 } rlhfi_block;
 
 /* One row of attention scores s[0..width), width a multiple of 16; keys first <= u < end are allowed. */
@@ -68,12 +86,32 @@ typedef struct rlhfi_head_slope {
 typedef struct rlhfi_kernels {
     const char *name;
 
-    void (*product)(const rlhfi_block *work);
+    void (*product)(const rlhfi_block *work);         /* RLHFI_FLOATS */
+    /* The bf16 products treat subnormal numbers as 0 and flush subnormal sums to 0, keeping the sign. */
+    void (*product_pairs)(const rlhfi_block *work);   /* RLHFI_PAIRS */
+    void (*product_swapped)(const rlhfi_block *work); /* RLHFI_SWAPPED; NULL: no faster than pairs */
     /* The same for B as it stands, [n,k] with rows ldb apart, n <= 32, a_step 1. panel: scratch of 256 * 32
      * floats. The rows behind are fetched meanwhile, whether there are any or not. */
     void (*product_direct)(const rlhfi_block *work, float *panel);
     /* One panel of n <= 32 columns from B stored [n,k] (transposed) or [k,n]; missing columns are left undefined. */
     void (*pack)(int transposed, int64_t k, int64_t n, const float *source, int64_t ld, float *panel);
+    /* Rounding to bf16 (nearest, ties to even, subnormal numbers to 0) into the form of an operand:
+     * rows [rows,k], columns [k,n], a panel from either as in pack; pairs of panels to the swapped form. */
+    void (*round_rows)(enum rlhfi_form form, int64_t rows, int64_t k, const rlhfi_array *source, int64_t ld,
+                       float *to, int64_t ldto);
+    void (*round_columns)(enum rlhfi_form form, int64_t k, int64_t n, const rlhfi_array *source, int64_t ld,
+                          float *to, int64_t ldto);
+    void (*pack_rounded)(enum rlhfi_form form, int transposed, int64_t k, int64_t n, const rlhfi_array *source,
+                         int64_t ld, float *panel);
+    void (*spread_pairs)(int64_t steps, const float *pairs, float *to);
+    /* Plain arrays: float to bf16 as above, and back. */
+    void (*round_numbers)(int64_t n, const float *source, uint16_t *to);
+    void (*widen)(int64_t n, const uint16_t *source, float *to);
+    /* Draw i of a group is a 16-bit half of what Philox gives for {lane, number, RLHFI_RANDOM_ROUND}, lane = 16 group +
+     * i mod 16: half i/16 of its eight, so that 16 neighbours are made side by side. */
+    void (*draw)(uint64_t seed, uint64_t number, int64_t group, uint16_t halves[RLHFI_DRAW_GROUP]);
+    /* float to bf16, up where the lower half and the draw together reach 2^16 */
+    void (*round_stochastic)(int64_t n, const float *x, const uint16_t *draws, uint16_t *to);
     /* rows of n floats, ld apart, one behind the other into to */
     void (*copy_rows)(int64_t rows, int64_t n, const float *source, int64_t ld, float *to);
 
@@ -128,6 +166,12 @@ typedef struct rlhfi_kernels {
     void (*tanh)(int64_t n, const float *x, float *y);
     void (*erf)(int64_t n, const float *x, float *y);
 } rlhfi_kernels;
+
+/* The products of bf16 are files of their own; the last is for machines that have the instruction. */
+void rlhfi_product_pairs_scalar(const rlhfi_block *work);
+void rlhfi_product_pairs_avx2(const rlhfi_block *work);
+void rlhfi_product_pairs_avx512(const rlhfi_block *work);
+void rlhfi_product_pairs_avx512_bf16(const rlhfi_block *work);
 
 extern const rlhfi_kernels rlhfi_kernels_scalar;
 extern const rlhfi_kernels rlhfi_kernels_avx2;

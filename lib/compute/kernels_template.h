@@ -2,6 +2,7 @@
  * KERNELS_NAME. */
 #include "compute/math_template.h"
 #include "compute/tiles_template.h"
+#include "compute/pack_template.h"
 #include "compute/direct_template.h"
 #include "compute/rows_template.h"
 #include "compute/pages_template.h"
@@ -12,11 +13,37 @@
 #define JOINED_OF(a, b) a##b
 #define JOINED(a, b) JOINED_OF(a, b)
 
+#ifdef KERNELS_FLUSH
+/* The float tiles with subnormal numbers as zeros. A call that is not inlined keeps arithmetic between the two. */
+static __attribute__((noinline)) void product_between(const rlhfi_block *work) { k_product(work); }
+
+static void k_product_swapped(const rlhfi_block *work)
+{
+    const unsigned before = _mm_getcsr();
+
+    _mm_setcsr(before | KERNELS_FLUSH);
+    product_between(work);
+    _mm_setcsr(before);
+}
+#else
+#define k_product_swapped NULL
+#endif
+
 const rlhfi_kernels JOINED(rlhfi_kernels_, KERNELS_NAME) = {
     .name = TEXT(KERNELS_NAME),
     .product = k_product,
     .product_direct = k_product_direct,
+    .product_pairs = JOINED(rlhfi_product_pairs_, KERNELS_NAME),
+    .product_swapped = k_product_swapped,
     .pack = k_pack,
+    .round_rows = k_round_rows,
+    .round_columns = k_round_columns,
+    .pack_rounded = k_pack_rounded,
+    .spread_pairs = k_spread_pairs,
+    .round_numbers = k_round_numbers,
+    .widen = k_widen,
+    .draw = k_draw,
+    .round_stochastic = k_round_stochastic,
     .copy_rows = k_copy_rows,
     .add = k_add,
     .scale = k_scale,

@@ -29,24 +29,25 @@ static int64_t rounded_up(int64_t x, int64_t step) { return pieces(x, step) * st
 
 struct grid {
     const rlhfi_kernels *kernels;
+    rlhfi_block_kernel product;
     rlhfi_block whole;
     int64_t row_block, column_block, row_blocks;
     rlhfi_buffer *scratch; /* for slabs of A, NULL if it is read where it is */
 };
 
 /* A transposed left-hand matrix touches another page at every k: slabs of it are copied side by side first. */
-static void run_slabs(const rlhfi_kernels *kernels, const rlhfi_block *block, float *slab)
+static void run_slabs(const struct grid *grid, const rlhfi_block *block, float *slab)
 {
     for (int64_t p = 0; p < block->k; p += SLAB) {
         rlhfi_block work = *block;
         work.k = smaller(SLAB, block->k - p);
-        kernels->copy_rows(work.k, work.m, block->a + p * block->a_step, block->a_step, slab);
+        grid->kernels->copy_rows(work.k, work.m, block->a + p * block->a_step, block->a_step, slab);
         work.a = slab;
         work.a_step = work.m;
         work.b += p * work.ldb;
         work.accumulate = block->accumulate || p > 0;
         work.bias = p + work.k == block->k ? block->bias : NULL;
-        kernels->product(&work);
+        grid->product(&work);
     }
 }
 
@@ -64,9 +65,9 @@ static void run_tile(void *argument, int64_t index, int32_t worker)
     if (work.bias != NULL)
         work.bias += j;
     if (grid->scratch != NULL)
-        run_slabs(grid->kernels, &work, grid->scratch[worker].data);
+        run_slabs(grid, &work, grid->scratch[worker].data);
     else
-        grid->kernels->product(&work);
+        grid->product(&work);
 }
 
 /* Sizes of the tiles: wide ones first, because a block of A is then used often; narrower columns until there are tasks
@@ -93,17 +94,25 @@ static void cut(struct grid *grid, double work)
 
 void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work)
 {
-    struct grid grid = {rlhfi_kernels_of(context), *work, work->m, work->n, 1, NULL};
+    struct grid grid = {rlhfi_kernels_of(context), rlhfi_kernel_of_form(context, work->form), *work, work->m, work->n,
+                        1, NULL};
     double operations = 2.0 * (double)work->m * (double)work->n * (double)work->k;
 
     if (operations < INLINE_WORK) {
-        grid.kernels->product(work);
+        grid.product(work);
         return;
     }
     cut(&grid, operations);
     if (work->a_row == 1 && work->a_step >= SLAB_STRIDE)
         grid.scratch = rlhfi_compute_of(context)->worker;
     rlhfi_parallel(context, grid.row_blocks * pieces(work->n, grid.column_block), run_tile, &grid);
+}
+
+size_t rlhfi_product_scratch(void) { return (size_t)ROW_BLOCK * SLAB; }
+
+rlhf_status rlhfi_slabs_reserve(rlhf_context *context)
+{
+    return rlhfi_scratch_reserve(context, rlhfi_product_scratch());
 }
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
@@ -150,8 +159,6 @@ static void empty_product(const rlhfi_block *work)
             work->c[i * work->ldc + j] = work->bias != NULL ? work->bias[j] : 0.0f;
 }
 
-size_t rlhfi_product_scratch(void) { return (size_t)ROW_BLOCK * SLAB; }
-
 static int64_t portion_columns(int64_t k) { return PACK_LIMIT / k / RLHFI_PANEL * RLHFI_PANEL; }
 
 size_t rlhfi_product_packed(int64_t n, int64_t k)
@@ -169,7 +176,7 @@ static rlhf_status product_portions(rlhf_context *context, const rlhfi_block *wo
     int64_t most = direct ? work->n : portion_columns(work->k);
 
     if (work->a_row == 1)
-        RLHFI_TRY(rlhfi_scratch_reserve(context, rlhfi_product_scratch()));
+        RLHFI_TRY(rlhfi_slabs_reserve(context));
     if (!direct)
         RLHFI_TRY(rlhfi_buffer_reserve(context, packed, rlhfi_product_packed(work->n, work->k)));
     for (int64_t j = 0; j < work->n; j += most) {

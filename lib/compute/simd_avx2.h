@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef struct v16 {
     __m256 low, high;
@@ -51,6 +52,42 @@ static inline void v16_store_first(float *p, v16 x, int n)
     _mm256_maskstore_ps(p + 8, mask.high, x.high);
 }
 
+static inline v16 v16_load_bf16(const uint16_t *p)
+{
+    __m256i halves = _mm256_loadu_si256((const void *)p);
+    __m256i low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(halves));
+    __m256i high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(halves, 1));
+    return V16_BOTH(v16, _mm256_castsi256_ps(_mm256_slli_epi32(low, 16)),
+                    _mm256_castsi256_ps(_mm256_slli_epi32(high, 16)));
+}
+
+static inline v16 v16_load_bf16_first(const uint16_t *p, int n)
+{
+    uint16_t all[16] = {0};
+    for (int j = 0; j < 16 && j < n; j++)
+        all[j] = p[j];
+    return v16_load_bf16(all);
+}
+
+static inline void v16i_store_upper(void *p, v16i x, int n)
+{
+    /* packing works by halves of 128 bits: the middle quarters change places */
+    __m256i packed = _mm256_packus_epi32(_mm256_srli_epi32(x.low, 16), _mm256_srli_epi32(x.high, 16));
+    uint16_t all[16];
+    packed = _mm256_permute4x64_epi64(packed, 0xd8);
+    if (n >= 16) {
+        _mm256_storeu_si256(p, packed);
+        return;
+    }
+    _mm256_storeu_si256((void *)all, packed);
+    memcpy(p, all, (size_t)(n > 0 ? n : 0) * sizeof all[0]);
+}
+
+static inline v16 v16_swap_neighbours(v16 a)
+{
+    return V16_BOTH(v16, _mm256_permute_ps(a.low, 0xb1), _mm256_permute_ps(a.high, 0xb1));
+}
+
 static inline v16 v16_add(v16 a, v16 b) { return V16_EACH(_mm256_add_ps, a, b); }
 static inline v16 v16_sub(v16 a, v16 b) { return V16_EACH(_mm256_sub_ps, a, b); }
 static inline v16 v16_mul(v16 a, v16 b) { return V16_EACH(_mm256_mul_ps, a, b); }
@@ -94,6 +131,26 @@ static inline v16i v16i_shift_left(v16i a, int n)
 static inline v16i v16i_shift_right(v16i a, int n)
 {
     return V16_BOTH(v16i, _mm256_srli_epi32(a.low, n), _mm256_srli_epi32(a.high, n));
+}
+
+static inline v16i v16i_xor(v16i a, v16i b) { return V16I_EACH(_mm256_xor_si256, a, b); }
+
+static inline v16i v16i_count(void)
+{
+    return V16_BOTH(v16i, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15));
+}
+
+static inline __m256i v16i_multiply_high(__m256i a, __m256i factor)
+{
+    __m256i even = _mm256_mul_epu32(a, factor), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), factor);
+    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+}
+
+static inline void v16i_multiply(v16i a, uint32_t by, v16i *high, v16i *low)
+{
+    __m256i factor = _mm256_set1_epi32((int32_t)by);
+    *high = V16_BOTH(v16i, v16i_multiply_high(a.low, factor), v16i_multiply_high(a.high, factor));
+    *low = V16_BOTH(v16i, _mm256_mullo_epi32(a.low, factor), _mm256_mullo_epi32(a.high, factor));
 }
 
 static inline v16 v16_from_int(v16i a)

@@ -24,6 +24,25 @@ static inline v16 v16_load_first(const float *p, int n) { return _mm512_maskz_lo
 static inline void v16_store(float *p, v16 x) { _mm512_storeu_ps(p, x); }
 static inline void v16_store_first(float *p, v16 x, int n) { _mm512_mask_storeu_ps(p, v16m_first(n), x); }
 
+static inline v16 v16_widen(__m256i halves)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+static inline v16 v16_load_bf16(const uint16_t *p) { return v16_widen(_mm256_loadu_si256((const void *)p)); }
+
+static inline v16 v16_load_bf16_first(const uint16_t *p, int n)
+{
+    return v16_widen(_mm256_maskz_loadu_epi16(v16m_first(n), p));
+}
+
+static inline void v16i_store_upper(void *p, v16i x, int n)
+{
+    _mm256_mask_storeu_epi16(p, v16m_first(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16)));
+}
+
+static inline v16 v16_swap_neighbours(v16 a) { return _mm512_permute_ps(a, 0xb1); }
+
 static inline v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
 static inline v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
 static inline v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
@@ -43,6 +62,21 @@ static inline v16i v16i_and(v16i a, v16i b) { return _mm512_and_si512(a, b); }
 static inline v16i v16i_or(v16i a, v16i b) { return _mm512_or_si512(a, b); }
 static inline v16i v16i_shift_left(v16i a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
 static inline v16i v16i_shift_right(v16i a, int n) { return _mm512_srli_epi32(a, (unsigned)n); }
+static inline v16i v16i_xor(v16i a, v16i b) { return _mm512_xor_si512(a, b); }
+
+static inline v16i v16i_count(void)
+{
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
+static inline void v16i_multiply(v16i a, uint32_t by, v16i *high, v16i *low)
+{
+    v16i factor = _mm512_set1_epi32((int32_t)by), even = _mm512_mul_epu32(a, factor);
+    v16i odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), factor);
+    *high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+    *low = _mm512_mullo_epi32(a, factor);
+}
+
 static inline v16 v16_from_int(v16i a) { return _mm512_cvtepi32_ps(a); }
 
 static inline v16m v16_less(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }

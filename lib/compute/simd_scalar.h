@@ -45,6 +45,31 @@ static inline void v16_store_first(float *p, v16 x, int n)
         p[j] = x.lane[j];
 }
 
+/* bf16: the upper half of a float */
+static inline v16 v16_load_bf16_first(const uint16_t *p, int n)
+{
+    v16 made;
+    for (int j = 0; j < V16_LANES; j++) {
+        uint32_t bits = j < n ? (uint32_t)p[j] << 16 : 0;
+        memcpy(&made.lane[j], &bits, sizeof bits);
+    }
+    return made;
+}
+
+static inline v16 v16_load_bf16(const uint16_t *p) { return v16_load_bf16_first(p, V16_LANES); }
+
+/* The upper halves of the first n lanes, one behind the other. */
+static inline void v16i_store_upper(void *p, v16i x, int n)
+{
+    for (int j = 0; j < V16_LANES && j < n; j++) {
+        uint16_t upper = (uint16_t)((uint32_t)x.lane[j] >> 16);
+        memcpy((char *)p + 2 * j, &upper, sizeof upper);
+    }
+}
+
+/* Lanes 1, 0, 3, 2, ... */
+static inline v16 v16_swap_neighbours(v16 a) { V16_MAKE(v16, a.lane[j ^ 1]); }
+
 static inline v16 v16_add(v16 a, v16 b) { V16_MAKE(v16, a.lane[j] + b.lane[j]); }
 static inline v16 v16_sub(v16 a, v16 b) { V16_MAKE(v16, a.lane[j] - b.lane[j]); }
 static inline v16 v16_mul(v16 a, v16 b) { V16_MAKE(v16, a.lane[j] * b.lane[j]); }
@@ -78,6 +103,18 @@ static inline v16i v16i_and(v16i a, v16i b) { V16_MAKE(v16i, a.lane[j] & b.lane[
 static inline v16i v16i_or(v16i a, v16i b) { V16_MAKE(v16i, a.lane[j] | b.lane[j]); }
 static inline v16i v16i_shift_left(v16i a, int n) { V16_MAKE(v16i, (int32_t)((uint32_t)a.lane[j] << n)); }
 static inline v16i v16i_shift_right(v16i a, int n) { V16_MAKE(v16i, (int32_t)((uint32_t)a.lane[j] >> n)); }
+static inline v16i v16i_xor(v16i a, v16i b) { V16_MAKE(v16i, a.lane[j] ^ b.lane[j]); }
+static inline v16i v16i_count(void) { V16_MAKE(v16i, j); }
+/* both halves of the 64-bit products of unsigned numbers */
+static inline void v16i_multiply(v16i a, uint32_t by, v16i *high, v16i *low)
+{
+    for (int j = 0; j < V16_LANES; j++) {
+        uint64_t product = (uint64_t)(uint32_t)a.lane[j] * by;
+        high->lane[j] = (int32_t)(uint32_t)(product >> 32);
+        low->lane[j] = (int32_t)(uint32_t)product;
+    }
+}
+
 static inline v16 v16_from_int(v16i a) { V16_MAKE(v16, (float)a.lane[j]); } /* only for |a| <= 2^24 */
 
 static inline v16m v16_less(v16 a, v16 b) { V16_MAKE(v16m, a.lane[j] < b.lane[j]); }

@@ -17,7 +17,12 @@ typedef struct rlhfi_compute {
         int32_t trials;   /* large products done so far, while it is open which way is faster */
         double rate[2];   /* best operations per second: own loops, BLIS */
     } race;
+    struct {
+        void (*pairs)(const rlhfi_block *work); /* product of pairs */
+        enum rlhfi_form many;                   /* the faster form for many rows; RLHFI_FLOATS = not known yet */
+    } bf16;
     rlhfi_buffer packed;  /* the right-hand matrix of a product, as panels */
+    rlhfi_buffer rounded; /* the left-hand matrix of a bf16 product */
     rlhfi_buffer partial; /* sums of row blocks that wait to be added in order */
     rlhfi_buffer tile;    /* a chunk of logits and of gathered rows */
     rlhfi_buffer gathered;
@@ -51,13 +56,27 @@ void rlhfi_parallel_ranges(rlhf_context *context, int64_t count, int64_t grain, 
 /* Rows per piece so that a piece has about `elements` of width `width`. */
 int64_t rlhfi_rows_per_piece(int64_t width, int64_t elements);
 
+/* products_bf16.c: the form in which this many rows are multiplied fastest, and the kernel for a form. The first call
+ * for many rows tries both forms for some ten microseconds. */
+enum rlhfi_form rlhfi_bf16_form(rlhf_context *context, int64_t rows);
+typedef void (*rlhfi_block_kernel)(const rlhfi_block *work);
+rlhfi_block_kernel rlhfi_kernel_of_form(const rlhf_context *context, enum rlhfi_form form);
+/* Panels of pairs times the rows of a. */
+rlhf_status rlhfi_product_of_pairs(rlhf_context *context, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                                   const float *panels, const float *bias, float *c, int64_t ldc);
+
 /* Cuts the product into tiles and runs them on the pool. B must be readable as rlhfi_block says. */
 void rlhfi_run_block(rlhf_context *context, const rlhfi_block *work);
 /* products_rows.c: work->b is stored [n,k], rows ldb apart; a_step 1; meant for m <= 64. */
 rlhf_status rlhfi_product_few_rows(rlhf_context *context, const rlhfi_block *work);
+/* Room for the slabs that rlhfi_run_block makes of a left-hand matrix with a_row 1. */
+rlhf_status rlhfi_slabs_reserve(rlhf_context *context);
 /* All panels of B stored [n,k] (transposed) or [k,n] into panel [ceil(n/32)][k][32]. */
 void rlhfi_pack_panels(rlhf_context *context, int transposed, int64_t k, int64_t n, const float *source, int64_t ld,
                        float *panel);
+/* The same with rounding to bf16: panel [ceil(n/32)][steps of k][32]. */
+void rlhfi_pack_rounded(rlhf_context *context, enum rlhfi_form form, int transposed, int64_t k, int64_t n,
+                        const rlhfi_array *source, int64_t ld, float *panel);
 
 /* sum[j] += over rows, ascending in blocks of 256 that are then added in order: dy, or with x a chain of
  * dy * (x - mean) * rstd (mean NULL = 0). */

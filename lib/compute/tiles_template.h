@@ -1,33 +1,21 @@
-/* Register tiles of the dense products, and the packing of panels.
+/* Register tiles of the dense products.
  *
  * A tile keeps rows x vectors sums in registers, runs k upwards and then stores: that is the chain of compute.h. The
  * includer says how many registers there are: TILE_ROWS rows by TILE_VECTORS vectors for many rows; for 1, 2 and 3 rows
- * TILE_WIDE_1, _2, _3 vectors, because a chain needs several independent neighbours to hide the latency of an FMA. */
+ * TILE_WIDE_1, _2, _3 vectors, because a chain needs several independent neighbours to hide the latency of an FMA.
+ *
+ * An element is a float; or a pair of bf16, if the includer has defined what TILE_MULTIPLY(a, b, sum) and TILE_ADD do
+ * with it and how many of them are a TILE_CHUNK. */
 #ifndef RLHFI_TILES_TEMPLATE_H
 #define RLHFI_TILES_TEMPLATE_H
 
-#include "compute/kernels.h"
+#include "compute/loops_template.h"
 
-#if defined(__clang__)
-#define UNROLLED _Pragma("unroll")
-#else
-#define UNROLLED _Pragma("GCC unroll 16")
+#ifndef TILE_MULTIPLY
+#define TILE_MULTIPLY v16_fma
+#define TILE_ADD v16_add
+#define TILE_CHUNK RLHFI_CHUNK
 #endif
-#define INLINE static inline __attribute__((always_inline))
-
-/* 16 floats, or the n that are left with zeros behind them. */
-INLINE v16 load_up_to(const float *p, int64_t n)
-{
-    return n >= 16 ? v16_load(p) : v16_load_first(p, (int)n);
-}
-
-INLINE void store_up_to(float *p, v16 x, int64_t n)
-{
-    if (n >= 16)
-        v16_store(p, x);
-    else
-        v16_store_first(p, x, (int)n);
-}
 
 enum { TILE_WIDEST = TILE_WIDE_1, TILE_MOST_ROWS = TILE_ROWS };
 
@@ -64,7 +52,7 @@ INLINE void tile(const int rows, const int vectors, const bool partial, const rl
         UNROLLED for (int r = 0; r < rows; r++) {
             v16 x = v16_set(a[r / 3][r % 3 * stride]);
             UNROLLED for (int v = 0; v < vectors; v++)
-                sum[r * vectors + v] = v16_fma(x, column[v], sum[r * vectors + v]);
+                sum[r * vectors + v] = TILE_MULTIPLY(x, column[v], sum[r * vectors + v]);
         }
         UNROLLED for (int r = 0; r < rows; r += 3)
             a[r / 3] += step;
@@ -79,10 +67,10 @@ INLINE void tile(const int rows, const int vectors, const bool partial, const rl
             const bool cut = partial && v == vectors - 1;
             v16 x = sum[r * vectors + v];
             if (add)
-                x = v16_add(cut ? v16_load_first(to, place->last_lanes) : v16_load(to), x);
+                x = TILE_ADD(cut ? v16_load_first(to, place->last_lanes) : v16_load(to), x);
             if (bias != NULL) {
                 const float *from = bias + place->j + v * 16;
-                x = v16_add(x, cut ? v16_load_first(from, place->last_lanes) : v16_load(from));
+                x = TILE_ADD(x, cut ? v16_load_first(from, place->last_lanes) : v16_load(from));
             }
             if (cut)
                 v16_store_first(to, x, place->last_lanes);
@@ -121,8 +109,8 @@ static void run_rows(tile_function *const *shape, const rlhfi_block *work, struc
 
 static void run_columns(tile_function *const *shape, const rlhfi_block *work, struct tile_place *place)
 {
-    for (place->p = 0; place->p < work->k; place->p += RLHFI_CHUNK) {
-        place->chunk = work->k - place->p < RLHFI_CHUNK ? work->k - place->p : RLHFI_CHUNK;
+    for (place->p = 0; place->p < work->k; place->p += TILE_CHUNK) {
+        place->chunk = work->k - place->p < TILE_CHUNK ? work->k - place->p : TILE_CHUNK;
         run_rows(shape, work, place);
     }
 }
@@ -143,46 +131,6 @@ static void k_product(const rlhfi_block *work)
         place.last_lanes = left % 16 == 0 ? 16 : (int)(left % 16);
         run_columns(left > 16 ? tile_broad : tile_narrow, work, &place);
     }
-}
-
-/* ---- packing: one panel of at most RLHFI_PANEL columns. What stands in the missing ones does not matter. --------- */
-
-static void pack_rows(int64_t k, int64_t n, const float *source, int64_t ld, float *panel)
-{
-    for (int64_t p = 0; p < k; p++) {
-        v16_store(panel + p * RLHFI_PANEL, load_up_to(source + p * ld, n));
-        if (n > 16)
-            v16_store(panel + p * RLHFI_PANEL + 16, load_up_to(source + p * ld + 16, n - 16));
-    }
-}
-
-static void pack_columns(int64_t k, int64_t n, const float *source, int64_t ld, float *panel)
-{
-    for (int64_t half = 0; half < n; half += 16, panel += 16) {
-        const float *row[16]; /* a missing column repeats the last one */
-        int64_t p = 0;
-        for (int64_t j = 0; j < 16; j++)
-            row[j] = source + (half + j < n ? half + j : n - 1) * ld;
-        for (; p + 4 <= k; p += 4) {
-            v16 four[4];
-            UNROLLED for (int i = 0; i < 4; i++)
-                four[i] = v16_load_quarters(row[i] + p, row[i + 4] + p, row[i + 8] + p, row[i + 12] + p);
-            v16_transpose_quarters(four);
-            UNROLLED for (int i = 0; i < 4; i++)
-                v16_store(panel + (p + i) * RLHFI_PANEL, four[i]);
-        }
-        for (; p < k; p++)
-            for (int j = 0; j < 16; j++)
-                panel[p * RLHFI_PANEL + j] = row[j][p];
-    }
-}
-
-static void k_pack(int transposed, int64_t k, int64_t n, const float *source, int64_t ld, float *panel)
-{
-    if (transposed)
-        pack_columns(k, n, source, ld, panel);
-    else
-        pack_rows(k, n, source, ld, panel);
 }
 
 #endif

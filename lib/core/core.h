@@ -150,7 +150,7 @@ int32_t rlhfi_workers(const rlhf_context *context);
 
 enum rlhfi_purpose { /* one stream per use: never renumber */
     RLHFI_RANDOM_SAMPLE = 1, RLHFI_RANDOM_SHUFFLE = 2, RLHFI_RANDOM_INIT = 3, RLHFI_RANDOM_DATA = 4,
-    RLHFI_RANDOM_BOOTSTRAP = 5, RLHFI_RANDOM_MINIBATCH = 100, RLHFI_RANDOM_USER = 1000
+    RLHFI_RANDOM_BOOTSTRAP = 5, RLHFI_RANDOM_ROUND = 6, RLHFI_RANDOM_MINIBATCH = 100, RLHFI_RANDOM_USER = 1000
 };
 void rlhfi_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 /* counter = {position, sample, prompt, purpose}, key = seed: a draw depends on nothing else. */

@@ -144,11 +144,11 @@ rlhf_status rlhfi_hf_config_load(rlhfi_hf_config *out, rlhf_context *context, co
 rlhf_status rlhfi_hf_config_parse(rlhfi_hf_config *out, rlhf_context *context, const char *json, size_t bytes,
                                   const char *name);
 /* The text of a config.json for a written model: everything that was read, with architectures, vocab_size,
- * tie_word_embeddings, dtype (float32) and, for scalar heads, the one label (id2label, label2id, as transformers spells
- * num_labels 1) set to what is written; 2-space indent, sorted keys, final newline. config->json NULL: made from the
- * fields. Free with rlhfi_free. */
+ * tie_word_embeddings, dtype ("float32") and, for scalar heads, the one label (id2label, label2id, as transformers
+ * spells num_labels 1) set to what is written; 2-space indent, sorted keys, final newline. config->json NULL: made from
+ * the fields. Free with rlhfi_free. */
 rlhf_status rlhfi_hf_config_text(rlhf_context *context, const rlhfi_hf_config *config, const char *architecture,
-                                 bool scalar_head, char **out);
+                                 bool scalar_head, const char *dtype, char **out);
 void rlhfi_hf_config_free(rlhf_context *context, rlhfi_hf_config *config);
 rlhf_status rlhfi_hf_config_copy(rlhf_context *context, rlhfi_hf_config *to, const rlhfi_hf_config *from);
 

@@ -105,7 +105,8 @@ static rlhf_status make_base(rlhf_context *context, const rlhfi_hf_config *confi
 /* ---- what has changed -------------------------------------------------------------------------------------------- */
 
 static rlhf_status make_changes(rlhf_context *context, const rlhfi_hf_config *config, const rlhfi_json *base,
-                                const char *architecture, bool scalar_head, rlhfi_json **changes)
+                                const char *architecture, bool scalar_head, const char *dtype,
+                                rlhfi_json **changes)
 {
     bool old = rlhfi_json_get(base, "torch_dtype") != NULL, new = rlhfi_json_get(base, "dtype") != NULL;
     rlhfi_string text;
@@ -115,11 +116,11 @@ static rlhf_status make_changes(rlhf_context *context, const rlhfi_hf_config *co
     rlhfi_string_add(&text, "{\"architectures\": [");
     rlhfi_json_quote(&text, architecture, strlen(architecture), false);
     rlhfi_string_add(&text, "]");
-    /* Weights are written as float32. Each generation of transformers knows one of the spellings. */
+    /* Each generation of transformers knows one of the spellings. */
     if (old)
-        add_text(&text, "torch_dtype", "float32");
+        add_text(&text, "torch_dtype", dtype);
     if (new || !old)
-        add_text(&text, "dtype", "float32");
+        add_text(&text, "dtype", dtype);
     add_whole(&text, "vocab_size", config->vocab_size);
     add_truth(&text, "tie_word_embeddings", config->tie_word_embeddings);
     if (scalar_head) {
@@ -135,7 +136,7 @@ static rlhf_status make_changes(rlhf_context *context, const rlhfi_hf_config *co
 }
 
 rlhf_status rlhfi_hf_config_text(rlhf_context *context, const rlhfi_hf_config *config, const char *architecture,
-                                 bool scalar_head, char **out)
+                                 bool scalar_head, const char *dtype, char **out)
 {
     rlhfi_json *base = NULL, *changes = NULL;
     rlhfi_string text;
@@ -144,7 +145,7 @@ rlhf_status rlhfi_hf_config_text(rlhf_context *context, const rlhfi_hf_config *c
 
     *out = NULL;
     RLHFI_TRY(make_base(context, config, &base));
-    RLHFI_GOTO(make_changes(context, config, base, architecture, scalar_head, &changes));
+    RLHFI_GOTO(make_changes(context, config, base, architecture, scalar_head, dtype, &changes));
     object = rlhfi_json_dump_changed(context, base, changes, 2);
     if (object == NULL)
         RLHFI_GOTO(RLHF_E_NOMEM);

@@ -32,9 +32,9 @@ static rlhf_status norm_backward(rlhf_context *context, const rlhfi_model *model
     const rlhfi_architecture *a = &model->architecture;
 
     if (a->norm == RLHFI_NORM_RMS)
-        return rlhfi_rms_norm_backward(context, rows, a->width, x, rlhfi_weight_at(model, weight), rstd, dy, dx,
+        return rlhfi_rms_norm_backward(context, rows, a->width, x, rlhfi_vector_at(model, weight), rstd, dy, dx,
                                        rlhfi_gradient_at(sink, weight));
-    return rlhfi_layer_norm_backward(context, rows, a->width, x, rlhfi_weight_at(model, weight), mean, rstd, dy, dx,
+    return rlhfi_layer_norm_backward(context, rows, a->width, x, rlhfi_vector_at(model, weight), mean, rstd, dy, dx,
                                      rlhfi_gradient_at(sink, weight), rlhfi_gradient_at(sink, bias));
 }
 

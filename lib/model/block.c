@@ -8,21 +8,31 @@ void rlhfi_norm_forward(rlhf_context *context, const rlhfi_model *model, int64_t
     const rlhfi_architecture *a = &model->architecture;
 
     if (a->norm == RLHFI_NORM_RMS)
-        rlhfi_rms_norm(context, rows, a->width, x, rlhfi_weight_at(model, weight), a->norm_eps, y, rstd);
+        rlhfi_rms_norm(context, rows, a->width, x, rlhfi_vector_at(model, weight), a->norm_eps, y, rstd);
     else
-        rlhfi_layer_norm(context, rows, a->width, x, rlhfi_weight_at(model, weight), rlhfi_weight_at(model, bias),
+        rlhfi_layer_norm(context, rows, a->width, x, rlhfi_vector_at(model, weight), rlhfi_vector_at(model, bias),
                          a->norm_eps, y, mean, rstd);
+}
+
+static void gather(rlhf_context *context, const rlhfi_model *model, int64_t rows, int64_t table, const int32_t *id,
+                   int accumulate, float *x)
+{
+    rlhfi_array from = rlhfi_weight_at(model, table);
+
+    if (from.f32 != NULL)
+        rlhfi_gather(context, rows, model->architecture.width, from.f32, id, accumulate, x);
+    else
+        rlhfi_gather_bf16(context, rows, model->architecture.width, from.bf16, id, accumulate, x);
 }
 
 void rlhfi_embed(rlhf_context *context, const rlhfi_model *model, int64_t rows, const int32_t *token,
                  const int32_t *position, float *x)
 {
     const struct rlhfi_block_table *table = model->table;
-    int64_t width = model->architecture.width;
 
-    rlhfi_gather(context, rows, width, rlhfi_weight_at(model, table->token_embedding), token, 0, x);
+    gather(context, model, rows, table->token_embedding, token, 0, x);
     if (table->position_embedding != RLHFI_NONE)
-        rlhfi_gather(context, rows, width, rlhfi_weight_at(model, table->position_embedding), position, 1, x);
+        gather(context, model, rows, table->position_embedding, position, 1, x);
 }
 
 rlhf_status rlhfi_block_begin(rlhf_context *context, const rlhfi_model *model, int64_t layer,

@@ -169,14 +169,47 @@ static bool is_bare(const rlhfi_model *model, const rlhfi_safetensors *file)
            rlhfi_safetensors_find(file, first + strlen(rlhfi_model_prefix(model))) != NULL;
 }
 
+static bool halves_finite(const uint16_t *half, int64_t count)
+{
+    uint32_t bad = 0;
+
+    for (int64_t i = 0; i < count; i++)
+        bad |= (half[i] & 0x7f80u) == 0x7f80u;
+    return bad == 0;
+}
+
+/* bf16 that stays bf16 is read where it goes. */
+static rlhf_status read_tensor(rlhfi_model *model, rlhfi_safetensors *file, const rlhfi_tensor_info *info,
+                               const rlhfi_parameter *parameter, bool *finite)
+{
+    uint16_t *half = model->weights->half != NULL ? model->weights->half + parameter->offset : NULL;
+    rlhfi_filling filling;
+    rlhf_status status;
+
+    if (half != NULL && info->dtype == RLHFI_BF16) {
+        RLHFI_TRY(rlhfi_safetensors_read_raw(file, info, half));
+    } else {
+        RLHFI_TRY(rlhfi_filling_begin(&filling, model, parameter));
+        status = rlhfi_safetensors_read_float(file, info, filling.data);
+        *finite = status == RLHF_OK && rlhfi_all_finite(model->context, filling.data, parameter->elements);
+        if (status != RLHF_OK || !*finite)
+            rlhfi_zero(model->context, filling.data, parameter->elements); /* undefined numbers are not for rounding */
+        rlhfi_filling_end(&filling);
+        RLHFI_TRY(status);
+    }
+    if (half != NULL)
+        *finite = (info->dtype == RLHFI_BF16 || *finite) && halves_finite(half, parameter->elements);
+    return RLHF_OK;
+}
+
 static rlhf_status read_weights(rlhfi_model *model, rlhfi_safetensors *file, bool bare)
 {
     for (int64_t i = 0; i < model->parameter_count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
         const char *name = name_in_file(model, parameter->name, bare);
-        float *data = model->weights->data + parameter->offset;
-        RLHFI_TRY(rlhfi_safetensors_read_float(file, rlhfi_safetensors_find(file, name), data));
-        if (!rlhfi_all_finite(model->context, data, parameter->elements))
+        bool finite;
+        RLHFI_TRY(read_tensor(model, file, rlhfi_safetensors_find(file, name), parameter, &finite));
+        if (!finite)
             return rlhfi_fail(model->context, RLHF_E_NONFINITE, "tensor %s: a weight is NaN or infinite", name);
     }
     return RLHF_OK;
@@ -258,7 +291,8 @@ static rlhf_status save_config(const rlhfi_model *model, const char *directory)
         return RLHF_E_NOMEM;
     if (scalar)
         RLHFI_GOTO(write_normalisation(context, &config.json, model->score_gain, model->score_bias));
-    RLHFI_GOTO(rlhfi_hf_config_text(context, &config, rlhfi_model_class(model, model->head), scalar, &text));
+    RLHFI_GOTO(rlhfi_hf_config_text(context, &config, rlhfi_model_class(model, model->head), scalar,
+                                    model->weights->half != NULL ? "bfloat16" : "float32", &text));
     RLHFI_GOTO(save_text(context, directory, "config.json", text));
     status = save_text(context, directory, "generation_config.json", scalar ? NULL : model->config.generation_json);
 done:
@@ -271,6 +305,7 @@ rlhf_status rlhfi_model_save(const rlhfi_model *model, const char *directory)
 {
     rlhf_context *context = model->context;
     int64_t count = rlhfi_model_own_parameters(model);
+    const uint16_t *half = model->weights->half;
     rlhfi_tensor_source *sources;
     rlhf_status status;
 
@@ -281,10 +316,11 @@ rlhf_status rlhfi_model_save(const rlhfi_model *model, const char *directory)
     for (int64_t i = 0; i < count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
         sources[i] = (rlhfi_tensor_source){.name = parameter->name,
-                                           .dtype = RLHFI_F32,
+                                           .dtype = half != NULL ? RLHFI_BF16 : RLHFI_F32,
                                            .rank = parameter->rank,
                                            .shape = {parameter->shape[0], parameter->shape[1]},
-                                           .data = model->weights->data + parameter->offset};
+                                           .data = half != NULL ? (const void *)(half + parameter->offset)
+                                                                : model->weights->data + parameter->offset};
     }
     status = rlhfi_safetensors_write_directory(context, directory, sources, (size_t)count, 0);
     rlhfi_free(context, sources);

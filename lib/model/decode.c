@@ -346,6 +346,12 @@ static rlhf_status attend(rlhf_context *context, const struct run *run, const rl
     return RLHF_OK;
 }
 
+/* Panels of bf16 are as good for many rows, and need no packing. */
+static bool takes_panels(const rlhfi_model *model, int64_t rows)
+{
+    return rows <= PANEL_ROWS || rlhfi_rounds(model);
+}
+
 /* Logits behind the last new token of each sequence. */
 static rlhf_status group_logits(rlhf_context *context, const struct run *run, const rlhfi_group *group,
                                 const struct scratch *scratch)
@@ -359,11 +365,11 @@ static rlhf_status group_logits(rlhf_context *context, const struct run *run, co
     rlhfi_gather(context, group->sequences, width, scratch->tape.input, scratch->id, 0, scratch->last);
     rlhfi_norm_forward(context, model, model->table->final_weight, model->table->final_bias, group->sequences,
                        scratch->last, scratch->normed, NULL, NULL);
-    if (run->packed_head && group->sequences <= PANEL_ROWS)
+    if (run->packed_head && takes_panels(model, group->sequences))
         return rlhfi_product_panels(context, group->sequences, scratch->normed, width, model->decode->head, NULL,
                                     logits, vocabulary);
     return rlhfi_product(context, RLHFI_NO, RLHFI_YES, group->sequences, vocabulary, width, scratch->normed, width,
-                         rlhfi_head_weight(model), width, NULL, 0, logits, vocabulary);
+                         rlhfi_head_weight(model).weight.f32, width, NULL, 0, logits, vocabulary);
 }
 
 static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf_context *context)
@@ -378,7 +384,7 @@ static rlhf_status run_group(void *argument, int64_t index, int32_t worker, rlhf
     rlhfi_embed(context, model, group->rows, run->tokens + group->row, position, tape->input);
     for (int64_t layer = 0; layer < model->architecture.layers; layer++) {
         const rlhfi_layer_panels *panels =
-            run->packed && group->rows <= PANEL_ROWS ? &model->decode->layer[layer] : &rlhfi_no_panels;
+            run->packed && takes_panels(model, group->rows) ? &model->decode->layer[layer] : &rlhfi_no_panels;
         RLHFI_TRY(rlhfi_block_begin(context, model, layer, panels, group->rows, position, tape, scratch->normed));
         RLHFI_TRY(attend(context, run, group, layer, scratch));
         RLHFI_TRY(rlhfi_block_end(context, model, layer, panels, group->rows, tape, scratch->normed, scratch->hidden,
@@ -419,12 +425,14 @@ static rlhf_status decode(rlhfi_model *model, rlhfi_cache *cache, int64_t count,
     int32_t *position;
     /* A large model's weights are not kept twice: products of few rows read them as they stand, [out,in], as fast as
      * memory gives them. GPT-2's [in,out] they cannot read so fast. */
-    const bool small = rlhfi_model_is_small(model), packed = small || !model->architecture.transposed_weights;
+    const bool packed_head = rlhfi_model_is_small(model) || rlhfi_rounds(model);
+    const bool packed = packed_head || !model->architecture.transposed_weights;
     struct run run;
 
     RLHFI_TRY(take_slots(model, cache, count, slot, offset, tokens));
     if (packed)
-        RLHFI_TRY(rlhfi_panels_need(model, small, false));
+        RLHFI_TRY(rlhfi_panels_need(model, packed_head, false));
+    RLHFI_TRY(rlhfi_vectors_need(model));
     *logits = rlhfi_scratch(model, count * model->architecture.vocabulary, sizeof(float));
     position = rlhfi_scratch(model, rows, sizeof *position);
     if (*logits == NULL || position == NULL)
@@ -437,12 +445,12 @@ static rlhf_status decode(rlhfi_model *model, rlhfi_cache *cache, int64_t count,
             longest = length + fresh;
     }
     RLHFI_TRY(rlhfi_model_need_positions(model, longest));
-    RLHFI_TRY(rlhfi_groups_make(model, &batch, small ? SMALL_GROUP : LARGE_GROUP, &groups));
+    RLHFI_TRY(rlhfi_groups_make(model, &batch, rlhfi_model_is_small(model) ? SMALL_GROUP : LARGE_GROUP, &groups));
     if (groups.parallel)
         RLHFI_TRY(rlhfi_lanes_need(model));
     workers = rlhfi_groups_workers(model, groups.parallel);
     run = (struct run){.model = model, .cache = cache, .groups = &groups, .packed = packed,
-                        .packed_head = small, .slot = slot, .tokens = tokens + offset[0],
+                       .packed_head = packed_head, .slot = slot, .tokens = tokens + offset[0],
                        .position = position, .scratch = rlhfi_scratch(model, workers, sizeof *run.scratch),
                        .logits = *logits};
     if (run.scratch == NULL)

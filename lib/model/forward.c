@@ -243,6 +243,7 @@ rlhf_status rlhfi_forward_more(rlhfi_model *model, const rlhfi_ragged *batch, rl
             longest = length;
     }
     RLHFI_TRY(rlhfi_model_need_positions(model, longest));
+    RLHFI_TRY(rlhfi_vectors_need(model));
     *hidden = rlhfi_scratch(model, tokens * model->architecture.width, sizeof(float));
     position = rlhfi_scratch(model, tokens, sizeof *position);
     if (*hidden == NULL || position == NULL)

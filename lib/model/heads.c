@@ -1,9 +1,10 @@
-/* What stands on the trunk: the tokens head (its loss is fused in the compute room) and the scalar head. */
+/* What stands on the trunk: the tokens head (its loss is fused in the compute room) and the scalar head, which works in
+ * float whatever the products do: it is no work, and scores are better for it. */
 #include "model/internal.h"
 
-const float *rlhfi_head_weight(const rlhfi_model *model)
+rlhfi_head_matrix rlhfi_head_weight(const rlhfi_model *model)
 {
-    return model->weights->data + model->table->head;
+    return (rlhfi_head_matrix){rlhfi_weight_at(model, model->table->head), rlhfi_rounds(model)};
 }
 
 float *rlhfi_head_gradient(rlhfi_model *model)
@@ -13,7 +14,7 @@ float *rlhfi_head_gradient(rlhfi_model *model)
 
 static const float *scalar_weight(const rlhfi_model *model)
 {
-    return model->weights->data + model->table->scalar;
+    return rlhfi_vector_at(model, model->table->scalar);
 }
 
 /* The wanted rows side by side, so that one product reads them. */

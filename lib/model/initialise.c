@@ -23,15 +23,18 @@ static void fill(float *out, int64_t count, float value)
         out[i] = value;
 }
 
-void rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed)
+rlhf_status rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed)
 {
     const rlhfi_parameter *head = &model->parameters[model->parameter_count - 1];
-    float *data = model->weights->data + head->offset;
+    rlhfi_filling filling;
 
+    RLHFI_TRY(rlhfi_filling_begin(&filling, model, head));
     if (std > 0.0f)
-        rlhfi_normal_fill(seed, RLHFI_RANDOM_INIT, HEAD_STREAM, std, data, (size_t)head->elements);
+        rlhfi_normal_fill(seed, RLHFI_RANDOM_INIT, HEAD_STREAM, std, filling.data, (size_t)head->elements);
     else
-        fill(data, head->elements, 0.0f);
+        fill(filling.data, head->elements, 0.0f);
+    rlhfi_filling_end(&filling);
+    return RLHF_OK;
 }
 
 rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed)
@@ -42,24 +45,31 @@ rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed)
     residual = range / __builtin_sqrt(2.0 * (double)model->architecture.layers);
     for (int64_t i = 0; i < model->parameter_count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
-        float *data = model->weights->data + parameter->offset;
+        rlhfi_filling filling;
+        if (parameter->kind == RLHFI_PARAMETER_SCALAR_HEAD) {
+            float std = (float)(1.0 / __builtin_sqrt(model->architecture.width + 1.0));
+            RLHFI_TRY(rlhfi_scalar_head_initialise(model, std, seed));
+            continue;
+        }
+        RLHFI_TRY(rlhfi_filling_begin(&filling, model, parameter));
         switch (parameter->kind) {
         case RLHFI_PARAMETER_MATRIX:
         case RLHFI_PARAMETER_RESIDUAL:
             rlhfi_normal_fill(seed, RLHFI_RANDOM_INIT, (uint32_t)i,
-                              (float)(parameter->kind == RLHFI_PARAMETER_MATRIX ? range : residual), data,
+                              (float)(parameter->kind == RLHFI_PARAMETER_MATRIX ? range : residual),
+                              filling.data,
                               (size_t)parameter->elements);
             break;
         case RLHFI_PARAMETER_GAIN:
-            fill(data, parameter->elements, 1.0f);
+            fill(filling.data, parameter->elements, 1.0f);
             break;
         case RLHFI_PARAMETER_BIAS:
-            fill(data, parameter->elements, 0.0f);
+            fill(filling.data, parameter->elements, 0.0f);
             break;
-        case RLHFI_PARAMETER_SCALAR_HEAD:
-            rlhfi_scalar_head_initialise(model, (float)(1.0 / __builtin_sqrt(model->architecture.width + 1.0)), seed);
+        case RLHFI_PARAMETER_SCALAR_HEAD: /* above */
             break;
         }
+        rlhfi_filling_end(&filling);
     }
     return RLHF_OK;
 }

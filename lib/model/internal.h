@@ -48,6 +48,42 @@ rlhf_status rlhfi_model_need_positions(rlhfi_model *model, int64_t positions);
 /* Checks options (NULL = defaults) and keeps them. */
 rlhf_status rlhfi_model_take_options(rlhfi_model *model, const rlhf_model_options *options);
 
+/* Of a weight in memory. */
+static inline int64_t rlhfi_weight_bytes(const rlhfi_model *model)
+{
+    return model->options.weight_format == RLHF_BFLOAT16 ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(float);
+}
+
+/* Whether products round to bf16. */
+static inline bool rlhfi_rounds(const rlhfi_model *model)
+{
+    return model->options.compute_format == RLHF_BFLOAT16;
+}
+
+/* ---- storage.c: weights as floats or as bf16 -------------------------------------------------------------------- */
+
+/* Room for count weights, contents undefined. */
+rlhf_status rlhfi_weights_create(rlhfi_weights **out, rlhf_context *context, int32_t format, int64_t count);
+void rlhfi_weights_release(rlhfi_weights **weights);
+/* The first count weights. Both are of one format. */
+void rlhfi_weights_copy(rlhfi_weights *to, const rlhfi_weights *from, int64_t count);
+
+/* What works in float beside the products (gains, biases, a scalar head), as floats. Of bf16 weights that is a copy,
+ * which rlhfi_vectors_need makes new after a change. */
+const float *rlhfi_vector_at(const rlhfi_model *model, int64_t offset);
+rlhf_status rlhfi_vectors_need(rlhfi_model *model);
+void rlhfi_vectors_release(rlhfi_model *model);
+
+/* Numbers of one tensor on their way into the weights: floats that stand there already, or are rounded to bf16 by
+ * rlhfi_filling_end. */
+typedef struct rlhfi_filling {
+    rlhfi_model *model;
+    const rlhfi_parameter *parameter;
+    float *data; /* [parameter->elements] to write */
+} rlhfi_filling;
+rlhf_status rlhfi_filling_begin(rlhfi_filling *filling, rlhfi_model *model, const rlhfi_parameter *parameter);
+void rlhfi_filling_end(rlhfi_filling *filling);
+
 /* ---- weights.c, initialise.c ------------------------------------------------------------------------------------ */
 
 /* A model with its tables from a config (taken over, also on failure) and weights that are not filled in yet. */
@@ -55,7 +91,7 @@ rlhf_status rlhfi_model_new(rlhfi_model **out, rlhf_context *context, rlhfi_hf_c
                             enum rlhfi_head_kind head, const rlhf_model_options *options, bool with_weights);
 rlhf_status rlhfi_model_need_weights(rlhfi_model *model); /* the flat buffer, contents undefined */
 rlhf_status rlhfi_model_initialise(rlhfi_model *model, uint64_t seed);
-void rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed);
+rlhf_status rlhfi_scalar_head_initialise(rlhfi_model *model, float std, uint64_t seed);
 
 /* ---- panels.c: the weights of all layers, packed ---------------------------------------------------------------- */
 
@@ -116,9 +152,11 @@ static inline float rlhfi_attention_scale(const rlhfi_architecture *a, int64_t l
     return a->scale_by_layer ? a->attention_scale / (float)(layer + 1) : a->attention_scale;
 }
 
-static inline const float *rlhfi_weight_at(const rlhfi_model *model, int64_t offset)
+static inline rlhfi_array rlhfi_weight_at(const rlhfi_model *model, int64_t offset)
 {
-    return offset == RLHFI_NONE ? NULL : model->weights->data + offset;
+    const rlhfi_weights *weights = model->weights;
+
+    return rlhfi_array_at((rlhfi_array){weights->data, weights->half}, offset);
 }
 
 rlhfi_linear rlhfi_linear_qkv(const rlhfi_model *model, int64_t layer);

@@ -35,32 +35,33 @@ rlhf_status rlhfi_linear_forward(rlhf_context *context, const rlhfi_model *model
                                  const rlhfi_panels *panels, int64_t rows, const float *x, float *y)
 {
     bool transposed = model->architecture.transposed_weights;
-    const float *weight = rlhfi_weight_at(model, map->weight), *bias = rlhfi_weight_at(model, map->bias);
+    const float *bias = rlhfi_vector_at(model, map->bias);
 
     if (panels != NULL)
         return rlhfi_product_panels(context, rows, x, map->in, panels, bias, y, map->out);
-    return rlhfi_product(context, RLHFI_NO, transposed, rows, map->out, map->in, x, map->in, weight,
-                         transposed ? map->in : map->out, bias, 0, y, map->out);
+    return rlhfi_product_either(context, rlhfi_rounds(model), RLHFI_NO, transposed, rows, map->out, map->in, x, map->in,
+                                rlhfi_weight_at(model, map->weight), transposed ? map->in : map->out, bias, 0, y,
+                                map->out);
 }
 
 rlhf_status rlhfi_linear_backward(rlhf_context *context, const rlhfi_model *model, const rlhfi_linear *map,
                                   const rlhfi_panels *panels, const rlhfi_sink *sink, int64_t rows, const float *x,
                                   const float *dy, float *dx, int64_t lddx)
 {
-    bool transposed = model->architecture.transposed_weights;
-    const float *weight = rlhfi_weight_at(model, map->weight);
+    bool transposed = model->architecture.transposed_weights, rounded = rlhfi_rounds(model);
     float *dw = rlhfi_gradient_at(sink, map->weight);
 
     if (map->bias != RLHFI_NONE)
         RLHFI_TRY(rlhfi_bias_gradient(context, rows, map->out, dy, map->out, rlhfi_gradient_at(sink, map->bias)));
     if (transposed)
-        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->out, map->in, rows, dy, map->out, x, map->in, NULL,
-                                1, dw, map->in));
+        RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_YES, RLHFI_NO, map->out, map->in, rows, dy, map->out,
+                                       rlhfi_floats(x), map->in, NULL, 1, dw, map->in));
     else
-        RLHFI_TRY(rlhfi_product(context, RLHFI_YES, RLHFI_NO, map->in, map->out, rows, x, map->in, dy, map->out, NULL,
-                                1, dw, map->out));
+        RLHFI_TRY(rlhfi_product_either(context, rounded, RLHFI_YES, RLHFI_NO, map->in, map->out, rows, x, map->in,
+                                       rlhfi_floats(dy), map->out, NULL, 1, dw, map->out));
     if (panels != NULL)
         return rlhfi_product_panels(context, rows, dy, map->out, panels, NULL, dx, lddx);
-    return rlhfi_product(context, RLHFI_NO, !transposed, rows, map->in, map->out, dy, map->out, weight,
-                         transposed ? map->in : map->out, NULL, 0, dx, lddx);
+    return rlhfi_product_either(context, rounded, RLHFI_NO, !transposed, rows, map->in, map->out, dy, map->out,
+                                rlhfi_weight_at(model, map->weight), transposed ? map->in : map->out, NULL, 0, dx,
+                                lddx);
 }

@@ -52,7 +52,8 @@ typedef struct rlhfi_parameter {
 typedef struct rlhfi_weights {        /* shared by several models until one writes */
     int64_t references;
     rlhf_context *context;
-    float *data;
+    float *data;                      /* NULL if they are bf16: */
+    uint16_t *half;
     int64_t count;
 } rlhfi_weights;
 
@@ -74,6 +75,7 @@ typedef struct rlhfi_model {
     struct rlhfi_block_table *table;  /* resolved offsets of every layer's tensors */
     struct rlhfi_panel_set *decode;   /* panels for decoding, made on first use, repacked when version moved */
     rlhf_context **lane;              /* one-thread contexts, one per worker: see groups.c */
+    struct rlhfi_vectors *vectors;    /* of bf16 weights: gains, biases and a scalar head as floats */
     bool busy;                        /* a loss callback is running: the arena holds its activations */
 } rlhfi_model;
 
@@ -97,7 +99,9 @@ rlhfi_model *rlhfi_model_retain(rlhfi_model *model);
 void rlhfi_model_release(rlhfi_model **model);
 rlhf_status rlhfi_model_save(const rlhfi_model *model, const char *directory);
 rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65]);
-/* Call before writing to weights->data: gives the model its own copy if others share it, and moves version. */
+/* Makes the weights of model those of another of the same shape and format; a value head of model stays. */
+rlhf_status rlhfi_model_take_weights(rlhfi_model *model, const rlhfi_model *from);
+/* Call before writing to weights->data or half: gives the model its own copy if others share it, and moves version. */
 rlhf_status rlhfi_model_writable(rlhfi_model *model);
 rlhf_status rlhfi_model_need_gradient(rlhfi_model *model);       /* allocates gradient, zeroed, if there is none */
 
@@ -124,7 +128,7 @@ rlhf_status rlhfi_forward(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_t
 /* d_hidden [tokens, width] is overwritten. Gradients are added to model->gradient. */
 rlhf_status rlhfi_backward(rlhfi_model *model, const rlhfi_ragged *batch, rlhfi_tape *tape, float *d_hidden);
 /* Tokens-head weight [vocabulary, width] and its gradient (the embedding's where tied). */
-const float *rlhfi_head_weight(const rlhfi_model *model);
+rlhfi_head_matrix rlhfi_head_weight(const rlhfi_model *model);
 float *rlhfi_head_gradient(rlhfi_model *model);
 /* Scalar head or value head: score[i] = w . hidden[row[i]] (chain order), raw. */
 rlhf_status rlhfi_scalar_head(rlhfi_model *model, int64_t rows, const int64_t *row, const float *hidden, float *score);

@@ -26,15 +26,18 @@ void rlhfi_panel_set_release(rlhfi_model *model)
 static rlhf_status pack(const rlhfi_model *model, const rlhfi_linear *map, bool transposed, bool back, bool fresh,
                         rlhfi_panels **panels)
 {
-    const float *weight = rlhfi_weight_at(model, map->weight);
+    rlhfi_array weight = rlhfi_weight_at(model, map->weight);
     int64_t ld = transposed ? map->in : map->out; /* rows of the stored matrix are [out, in] or [in, out] */
+    int64_t n = back ? map->in : map->out, k = back ? map->out : map->in;
+    int layout = back ? !transposed : transposed;
 
-    if (*panels == NULL)
-        return back ? rlhfi_panels_create(panels, model->context, !transposed, map->in, map->out, weight, ld)
-                    : rlhfi_panels_create(panels, model->context, transposed, map->out, map->in, weight, ld);
-    if (fresh)
-        rlhfi_panels_repack(*panels, weight, ld);
-    return RLHF_OK;
+    if (*panels != NULL) {
+        if (fresh)
+            rlhfi_panels_repack(*panels, weight, ld);
+        return RLHF_OK;
+    }
+    return rlhfi_rounds(model) ? rlhfi_panels_create_bf16(panels, model->context, layout, n, k, weight, ld)
+                               : rlhfi_panels_create(panels, model->context, layout, n, k, weight.f32, ld);
 }
 
 static rlhf_status pack_layer(const rlhfi_model *model, int64_t layer, bool back, bool fresh,

@@ -157,6 +157,9 @@ rlhf_status rlhf_policy_parameter(const rlhf_policy *policy, int64_t index, rlhf
     if (index < 0 || index >= model->parameter_count)
         return rlhfi_fail(model->context, RLHF_E_RANGE, "parameter %lld: the policy has %lld", (long long)index,
                           (long long)model->parameter_count);
+    if (model->weights->data == NULL)
+        return rlhfi_fail(model->context, RLHF_E_UNSUPPORTED,
+                          "parameter %lld: the weights are bfloat16, there are no floats to look at", (long long)index);
     parameter = &model->parameters[index];
     size = view->struct_size;
     memset(view, 0, size);

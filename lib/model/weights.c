@@ -1,43 +1,12 @@
 /* The flat buffer and its table: life of a model, sharing until somebody writes, the hash. */
 #include "model/internal.h"
 
-static rlhf_status weights_create(rlhfi_weights **out, rlhf_context *context, int64_t count)
-{
-    rlhfi_weights *weights = rlhfi_calloc(context, 1, sizeof *weights);
-
-    *out = NULL;
-    if (weights == NULL)
-        return RLHF_E_NOMEM;
-    weights->data = rlhfi_alloc_array(context, (size_t)count, sizeof(float));
-    if (weights->data == NULL) {
-        rlhfi_free(context, weights);
-        return RLHF_E_NOMEM;
-    }
-    weights->references = 1;
-    weights->context = rlhfi_context_retain(context);
-    weights->count = count;
-    *out = weights;
-    return RLHF_OK;
-}
-
-static void weights_release(rlhfi_weights **weights)
-{
-    rlhf_context *context;
-
-    if (*weights != NULL && --(*weights)->references == 0) {
-        context = (*weights)->context;
-        rlhfi_free(context, (*weights)->data);
-        rlhfi_free(context, *weights);
-        rlhf_context_release(&context);
-    }
-    *weights = NULL;
-}
-
 static void destroy(rlhfi_model *model)
 {
     rlhf_context *context = model->context;
 
     rlhfi_panel_set_release(model);
+    rlhfi_vectors_release(model);
     rlhfi_lanes_release(model);
     if (model->table != NULL) {
         rlhfi_free(context, model->table->layer);
@@ -50,7 +19,7 @@ static void destroy(rlhfi_model *model)
     rlhfi_free(context, model->parameters);
     rlhfi_free(context, model->architecture.inverse_frequency);
     rlhfi_hf_config_free(context, &model->config);
-    weights_release(&model->weights);
+    rlhfi_weights_release(&model->weights);
     rlhfi_free(context, model);
     rlhf_context_release(&context);
 }
@@ -89,8 +58,8 @@ rlhf_status rlhfi_model_need_weights(rlhfi_model *model)
     const rlhfi_parameter *last = &model->parameters[model->parameter_count - 1];
     int64_t count = last->offset + last->elements;
 
-    RLHFI_TRY(rlhfi_plan_check(model, (uint64_t)count * sizeof(float), "the model's weights"));
-    return weights_create(&model->weights, model->context, count);
+    RLHFI_TRY(rlhfi_plan_check(model, (uint64_t)count * (uint64_t)rlhfi_weight_bytes(model), "the model's weights"));
+    return rlhfi_weights_create(&model->weights, model->context, model->options.weight_format, count);
 }
 
 rlhfi_model *rlhfi_model_retain(rlhfi_model *model)
@@ -139,15 +108,18 @@ rlhf_status rlhfi_model_share(rlhfi_model **out, const rlhfi_model *model)
 rlhf_status rlhfi_model_with_scalar_head(rlhfi_model **out, const rlhfi_model *model, float head_std, uint64_t seed)
 {
     const rlhfi_parameter *head;
+    rlhf_status status;
 
     RLHFI_TRY(model_like(out, model, RLHFI_HEAD_SCALAR, true));
     /* The trunk comes first in every flat buffer, the head last. */
     head = &(*out)->parameters[(*out)->parameter_count - 1];
-    rlhfi_copy(model->context, (*out)->weights->data, model->weights->data, head->offset);
-    rlhfi_scalar_head_initialise(*out, head_std, seed);
-    (*out)->score_gain = 1.0;
-    (*out)->score_bias = 0.0;
-    return RLHF_OK;
+    rlhfi_weights_copy((*out)->weights, model->weights, head->offset);
+    status = rlhfi_scalar_head_initialise(*out, head_std, seed);
+    if (status != RLHF_OK)
+        rlhfi_model_release(out);
+    else
+        (*out)->score_gain = 1.0, (*out)->score_bias = 0.0;
+    return status;
 }
 
 rlhf_status rlhfi_model_add_value_head(rlhfi_model *model)
@@ -161,13 +133,17 @@ rlhf_status rlhfi_model_add_value_head(rlhfi_model *model)
     RLHFI_TRY(rlhfi_model_idle(model));
     if (model->value_head)
         return RLHF_OK;
-    RLHFI_TRY(weights_create(&grown, model->context, count + width));
+    if (model->weights->half != NULL)
+        return rlhfi_fail(model->context, RLHF_E_UNSUPPORTED,
+                          "value head: the policy's weights are bfloat16 only; float32 weights (compute may be bfloat16) "
+                          "can carry one");
+    RLHFI_TRY(rlhfi_weights_create(&grown, model->context, RLHF_FLOAT32, count + width));
     if (model->gradient != NULL)
         gradient = rlhfi_calloc(model->context, (size_t)grown->count, sizeof *gradient);
     status = model->gradient == NULL || gradient != NULL ? rlhfi_model_describe_value_head(model) : RLHF_E_NOMEM;
     if (status != RLHF_OK) {
         rlhfi_free(model->context, gradient);
-        weights_release(&grown);
+        rlhfi_weights_release(&grown);
         return status;
     }
     rlhfi_copy(model->context, grown->data, model->weights->data, count);
@@ -177,7 +153,7 @@ rlhf_status rlhfi_model_add_value_head(rlhfi_model *model)
         rlhfi_free(model->context, model->gradient);
         model->gradient = gradient;
     }
-    weights_release(&model->weights);
+    rlhfi_weights_release(&model->weights);
     model->weights = grown;
     model->version++;
     return RLHF_OK;
@@ -204,12 +180,21 @@ rlhf_status rlhfi_model_writable(rlhfi_model *model)
 {
     if (model->weights->references > 1) {
         rlhfi_weights *own;
-        RLHFI_TRY(weights_create(&own, model->context, model->weights->count));
-        rlhfi_copy(model->context, own->data, model->weights->data, own->count);
-        weights_release(&model->weights);
+        RLHFI_TRY(rlhfi_weights_create(&own, model->context, model->options.weight_format, model->weights->count));
+        rlhfi_weights_copy(own, model->weights, own->count);
+        rlhfi_weights_release(&model->weights);
         model->weights = own;
     }
     model->version++;
+    return RLHF_OK;
+}
+
+rlhf_status rlhfi_model_take_weights(rlhfi_model *model, const rlhfi_model *from)
+{
+    RLHFI_REQUIRE(model->context, from->weights->count == rlhfi_model_own_weights(model));
+    RLHFI_REQUIRE(model->context, from->options.weight_format == model->options.weight_format);
+    RLHFI_TRY(rlhfi_model_writable(model));
+    rlhfi_weights_copy(model->weights, from->weights, from->weights->count);
     return RLHF_OK;
 }
 
@@ -227,7 +212,7 @@ rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65])
     rlhfi_sha256_init(&hash);
     for (int64_t i = 0; i < rlhfi_model_own_parameters(model); i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
-        /* Name with its NUL, rank and sizes as 64-bit little-endian numbers, then the floats: nothing can be read as
+        /* Name with its NUL, rank and sizes as 64-bit little-endian numbers, then the numbers: nothing can be read as
          * part of its neighbour. */
         uint8_t sizes[3 * 8];
         uint64_t numbers[3] = {(uint64_t)parameter->rank, (uint64_t)parameter->shape[0], (uint64_t)parameter->shape[1]};
@@ -236,7 +221,12 @@ rlhf_status rlhfi_model_hash(const rlhfi_model *model, char hex[65])
                 sizes[8 * n + byte] = (uint8_t)(numbers[n] >> (8 * byte));
         rlhfi_sha256_add(&hash, parameter->name, strlen(parameter->name) + 1);
         rlhfi_sha256_add(&hash, sizes, sizeof sizes);
-        rlhfi_sha256_add(&hash, model->weights->data + parameter->offset, (size_t)parameter->elements * sizeof(float));
+        if (model->weights->data != NULL)
+            rlhfi_sha256_add(&hash, model->weights->data + parameter->offset,
+                             (size_t)parameter->elements * sizeof(float));
+        else
+            rlhfi_sha256_add(&hash, model->weights->half + parameter->offset,
+                             (size_t)parameter->elements * sizeof(uint16_t));
     }
     rlhfi_sha256_hex(&hash, hex);
     return RLHF_OK;

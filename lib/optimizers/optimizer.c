@@ -10,7 +10,7 @@ struct rlhf_optimizer {
     rlhf_optimizer_options options;
     float *first_moment, *second_moment; /* [count] */
     int64_t count;                       /* of the model's weights when it was made */
-    uint64_t steps;
+    uint64_t steps, seed;                /* seed: of stochastic rounding */
 };
 
 /* ---- options and life -------------------------------------------------------------------------------------------- */
@@ -78,6 +78,7 @@ rlhf_status rlhfi_optimizer_create(rlhf_optimizer **out, rlhfi_model *model, con
     optimizer->model = rlhfi_model_retain(model);
     optimizer->options = known;
     optimizer->count = model->weights->count;
+    optimizer->seed = context->seed;
     optimizer->first_moment = rlhfi_calloc(context, count, sizeof(float));
     optimizer->second_moment = rlhfi_calloc(context, count, sizeof(float));
     if (optimizer->first_moment == NULL || optimizer->second_moment == NULL) {
@@ -165,6 +166,22 @@ static double power(double base, uint64_t exponent)
     return result;
 }
 
+/* bf16 weights are rounded stochastically: to the nearest most steps would be too short to move them. Seed, step and
+ * place in the flat buffer are all that a draw depends on. */
+static void update_range(rlhf_optimizer *optimizer, const rlhfi_adamw *pass, int64_t from, int64_t count)
+{
+    const rlhfi_model *model = optimizer->model;
+    const rlhfi_weights *weights = model->weights;
+    const rlhfi_draw draw = {.seed = optimizer->seed, .number = optimizer->steps, .first = from};
+
+    if (weights->data != NULL)
+        rlhfi_adamw_update(model->context, pass, count, weights->data + from, model->gradient + from,
+                           optimizer->first_moment + from, optimizer->second_moment + from);
+    else
+        rlhfi_adamw_update_bf16(model->context, pass, &draw, count, weights->half + from, model->gradient + from,
+                                optimizer->first_moment + from, optimizer->second_moment + from);
+}
+
 /* AdamW on every parameter; neighbours with equal decay go together. */
 static void update(rlhf_optimizer *optimizer, double learning_rate, double scale)
 {
@@ -190,8 +207,7 @@ static void update(rlhf_optimizer *optimizer, double learning_rate, double scale
                            (model->parameters[next].rank >= 2) == decay; next++)
             to += model->parameters[next].elements;
         pass.weight_decay = decay ? (float)options->weight_decay : 0;
-        rlhfi_adamw_update(model->context, &pass, to - from, model->weights->data + from, model->gradient + from,
-                           optimizer->first_moment + from, optimizer->second_moment + from);
+        update_range(optimizer, &pass, from, to - from);
     }
     rlhfi_zero(model->context, model->gradient, model->weights->count);
 }
@@ -279,6 +295,11 @@ uint64_t rlhf_optimizer_steps(const rlhf_optimizer *optimizer)
 uint64_t rlhfi_optimizer_step_count(const rlhf_optimizer *optimizer)
 {
     return optimizer->steps;
+}
+
+void rlhfi_optimizer_set_seed(rlhf_optimizer *optimizer, uint64_t seed)
+{
+    optimizer->seed = seed;
 }
 
 void rlhfi_optimizer_set_step_count(rlhf_optimizer *optimizer, uint64_t steps)

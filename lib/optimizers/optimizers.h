@@ -16,6 +16,8 @@ double rlhfi_schedule(const rlhf_optimizer_options *options, uint64_t step);
 /* State for checkpoints: moments (flat, as the model's parameters) and the step count. */
 uint64_t rlhfi_optimizer_step_count(const rlhf_optimizer *optimizer);
 void rlhfi_optimizer_set_step_count(rlhf_optimizer *optimizer, uint64_t steps);
+/* Of the draws that round bf16 weights; the context's seed when the optimizer was made, unless this says otherwise. */
+void rlhfi_optimizer_set_seed(rlhf_optimizer *optimizer, uint64_t seed);
 float *rlhfi_optimizer_first_moment(rlhf_optimizer *optimizer);
 float *rlhfi_optimizer_second_moment(rlhf_optimizer *optimizer);
 rlhfi_model *rlhfi_optimizer_model(rlhf_optimizer *optimizer);

@@ -369,9 +369,8 @@ static rlhf_status load_role(rlhfi_trainer *trainer, const rlhfi_role *role, con
         status = rlhfi_fail(trainer->context, RLHF_E_FORMAT, "%s: %lld weights, the run's %s has %lld", directory,
                             (long long)read->weights->count, role->name, (long long)rlhfi_model_own_weights(model));
     if (status == RLHF_OK)
-        status = rlhfi_model_writable(model);
+        status = rlhfi_model_take_weights(model, read);
     if (status == RLHF_OK) {
-        rlhfi_copy(trainer->context, model->weights->data, read->weights->data, read->weights->count);
         model->score_gain = read->score_gain;
         model->score_bias = read->score_bias;
     }

@@ -44,6 +44,9 @@ const rlhfi_key rlhfi_keys[] = {
     CHOICE("dataset_bad_rows", ALL, "stop", "stop skip", 0, "what to do with a row that cannot be read"),
     CHOICE("chat_template", ALL, "none", "none chatml plain", 0, "how rows made of messages become text"),
     TEXT("output_dir", ALL, FREE, "run directory; without one nothing is written"),
+    BOOLEAN("bf16", ALL, "false", 0, "products in bfloat16, summed in float32; the weights stay float32"),
+    CHOICE("dtype", ALL, "float32", "float32 bfloat16 float16", 0,
+           "weights in memory; bfloat16 takes half of it, rounds stochastically and has products in bfloat16"),
     INTEGER("seed", ALL, "42", 0, EXACT_INTEGER, 0, "source of all randomness: order of rows, sampling, new weights"),
 
     /* what counts */

@@ -11,16 +11,49 @@ static rlhf_status missing(rlhfi_trainer *trainer, const char *key, const char *
     return rlhfi_fail(trainer->context, RLHF_E_INVAL, "%s: is not set, and no %s was given", key, what);
 }
 
+/* Number formats of the models that the recipe names. */
+static rlhf_status formats(const rlhfi_trainer *trainer, rlhf_model_options *options)
+{
+    enum { FLOAT32, BFLOAT16, FLOAT16 };
+    int32_t dtype = rlhfi_recipe_choice(trainer->recipe, "dtype");
+
+    rlhf_model_options_init(options, sizeof *options);
+    if (dtype == FLOAT16)
+        return rlhfi_fail(trainer->context, RLHF_E_UNSUPPORTED,
+                          "dtype: float16 weights are read, but nothing is computed in float16; bfloat16 is the short "
+                          "format here");
+    if (dtype == BFLOAT16)
+        options->weight_format = RLHF_BFLOAT16;
+    if (dtype == BFLOAT16 || rlhfi_recipe_boolean(trainer->recipe, "bf16"))
+        options->compute_format = RLHF_BFLOAT16;
+    return RLHF_OK;
+}
+
+/* A model that was given has the formats it was made with: the recipe cannot ask for shorter ones. */
+static rlhf_status formats_agree(const rlhfi_trainer *trainer, const rlhfi_model *model, const char *what)
+{
+    rlhf_model_options wanted;
+
+    RLHFI_TRY(formats(trainer, &wanted));
+    if (wanted.compute_format == RLHF_BFLOAT16 && model->options.compute_format != RLHF_BFLOAT16)
+        return rlhfi_fail(trainer->context, RLHF_E_INVAL, "bf16: the %s that was given computes in float32", what);
+    if (wanted.weight_format == RLHF_BFLOAT16 && model->options.weight_format != RLHF_BFLOAT16)
+        return rlhfi_fail(trainer->context, RLHF_E_INVAL, "dtype: the %s that was given has float32 weights", what);
+    return RLHF_OK;
+}
+
 /* A model of a config.json alone: pretraining from nothing. */
 static rlhf_status create_policy(rlhfi_trainer *trainer, const char *config_path)
 {
+    rlhf_model_options options;
     char *json = NULL;
     size_t bytes;
     rlhf_status status;
 
+    RLHFI_TRY(formats(trainer, &options));
     RLHFI_TRY(rlhfi_file_load(trainer->context, config_path, 1 << 20, &json, &bytes));
     status = rlhf_policy_create(&trainer->policy, trainer->context, json, bytes,
-                                (uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"), NULL);
+                                (uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"), &options);
     if (status != RLHF_OK)
         rlhfi_fail_prefix(trainer->context, status, "%s", config_path);
     rlhfi_free(trainer->context, json);
@@ -31,9 +64,11 @@ static rlhf_status setup_policy(rlhfi_trainer *trainer, const rlhf_trainer_optio
 {
     const char *path = rlhfi_recipe_text(trainer->recipe, "model_name_or_path");
     const char *config = rlhfi_recipe_text(trainer->recipe, "init_from_config");
+    rlhf_model_options number_formats;
 
     trainer->policy_in_memory = options->policy != NULL;
     if (options->policy != NULL) {
+        RLHFI_TRY(formats_agree(trainer, options->policy->model, "policy"));
         trainer->policy = rlhfi_policy_retain(options->policy);
         return RLHF_OK;
     }
@@ -42,8 +77,10 @@ static rlhf_status setup_policy(rlhfi_trainer *trainer, const rlhf_trainer_optio
                           "init_from_config: model_name_or_path is set too; a run begins from one of them");
     if (config[0] != '\0')
         return create_policy(trainer, config);
-    return path[0] != '\0' ? rlhf_policy_load(&trainer->policy, trainer->context, path, NULL)
-                           : missing(trainer, "model_name_or_path", "policy");
+    if (path[0] == '\0')
+        return missing(trainer, "model_name_or_path", "policy");
+    RLHFI_TRY(formats(trainer, &number_formats));
+    return rlhf_policy_load(&trainer->policy, trainer->context, path, &number_formats);
 }
 
 /* Whether a directory holds a model with a score head already. */
@@ -71,22 +108,27 @@ static rlhf_status head_on(rlhfi_trainer *trainer, const rlhf_policy *trunk)
 static rlhf_status setup_trained_reward_model(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
     const char *path = rlhfi_recipe_text(trainer->recipe, "model_name_or_path");
+    rlhf_model_options number_formats;
     rlhf_policy *trunk = NULL;
     bool scores;
     rlhf_status status;
 
+    RLHFI_TRY(formats(trainer, &number_formats));
     if (options->reward_model != NULL) {
+        RLHFI_TRY(formats_agree(trainer, options->reward_model->model, "reward model"));
         trainer->reward_model = rlhfi_reward_model_retain(options->reward_model);
         return RLHF_OK;
     }
-    if (options->policy != NULL)
+    if (options->policy != NULL) {
+        RLHFI_TRY(formats_agree(trainer, options->policy->model, "policy"));
         return head_on(trainer, options->policy);
+    }
     if (path[0] == '\0')
         return missing(trainer, "model_name_or_path", "policy or reward model");
     RLHFI_TRY(has_score_head(trainer, path, &scores));
     if (scores)
-        return rlhf_reward_model_load(&trainer->reward_model, trainer->context, path, NULL);
-    RLHFI_TRY(rlhf_policy_load(&trunk, trainer->context, path, NULL));
+        return rlhf_reward_model_load(&trainer->reward_model, trainer->context, path, &number_formats);
+    RLHFI_TRY(rlhf_policy_load(&trunk, trainer->context, path, &number_formats));
     status = head_on(trainer, trunk);
     rlhf_policy_release(&trunk);
     return status;
@@ -95,11 +137,13 @@ static rlhf_status setup_trained_reward_model(rlhfi_trainer *trainer, const rlhf
 static rlhf_status setup_scorer(rlhfi_trainer *trainer, const rlhf_trainer_options *options)
 {
     const char *path = rlhfi_recipe_text(trainer->recipe, "reward_model_path");
+    rlhf_model_options number_formats;
 
+    RLHFI_TRY(formats(trainer, &number_formats));
     if (options->reward_model != NULL)
         trainer->reward_model = rlhfi_reward_model_retain(options->reward_model);
     else if (path[0] != '\0')
-        RLHFI_TRY(rlhf_reward_model_load(&trainer->reward_model, trainer->context, path, NULL));
+        RLHFI_TRY(rlhf_reward_model_load(&trainer->reward_model, trainer->context, path, &number_formats));
     if (options->gold_scorer != NULL)
         trainer->gold_scorer = rlhfi_scorer_retain(options->gold_scorer);
     if (options->scorer != NULL) {
@@ -117,8 +161,11 @@ static rlhf_status setup_value_model(rlhfi_trainer *trainer, const rlhf_trainer_
 {
     const char *path = rlhfi_recipe_text(trainer->recipe, "value_model_path");
     bool share = rlhfi_recipe_boolean(trainer->recipe, "share_value_trunk");
+    rlhf_model_options number_formats;
 
+    RLHFI_TRY(formats(trainer, &number_formats));
     if (options->value_model != NULL) {
+        RLHFI_TRY(formats_agree(trainer, options->value_model->model, "value model"));
         trainer->value_model = rlhfi_value_model_retain(options->value_model);
         if (share && !rlhfi_shares_trunk(trainer))
             return rlhfi_fail(trainer->context, RLHF_E_INVAL,
@@ -131,7 +178,7 @@ static rlhf_status setup_value_model(rlhfi_trainer *trainer, const rlhf_trainer_
     if (share)
         return rlhf_value_model_on_policy(&trainer->value_model, trainer->policy);
     if (path[0] != '\0')
-        return rlhf_value_model_load(&trainer->value_model, trainer->context, path, NULL);
+        return rlhf_value_model_load(&trainer->value_model, trainer->context, path, &number_formats);
     if (trainer->reward_model != NULL)
         return rlhf_value_model_from_reward_model(&trainer->value_model, trainer->reward_model);
     return rlhf_value_model_from_policy(&trainer->value_model, trainer->policy);
@@ -221,6 +268,7 @@ rlhf_status rlhfi_setup_role(rlhfi_trainer *trainer, const char *name, rlhfi_mod
     if (rlhfi_recipe_boolean(recipe, "gradient_checkpointing")) /* else as the model was made */
         model->options.recompute_activations = 1;
     RLHFI_TRY(rlhfi_optimizer_create(&role->optimizer, model, &options));
+    rlhfi_optimizer_set_seed(role->optimizer, (uint64_t)rlhfi_recipe_integer(trainer->recipe, "seed"));
     trainer->state.roles++;
     return RLHF_OK;
 }
@@ -407,7 +455,9 @@ rlhf_status rlhfi_setup_reference(rlhfi_trainer *trainer, rlhf_reference *given,
     }
     if (!needs_reference(trainer))
         return RLHF_OK;
-    return saved != NULL ? rlhf_reference_load(&trainer->reference, trainer->context, saved, NULL)
+    /* Its numbers are those of the policy that it was: only the same arithmetic gives the same bits. */
+    return saved != NULL ? rlhf_reference_load(&trainer->reference, trainer->context, saved,
+                                               &trainer->policy->model->options)
                          : rlhf_reference_freeze(&trainer->reference, trainer->policy);
 }
 

@@ -211,8 +211,10 @@ static void bench_head(rlhf_context *context, int64_t rows, int64_t d, int64_t v
     rlhfi_head_result result = {filled((size_t)rows), filled((size_t)rows), NULL, NULL, filled((size_t)rows)};
     double work = 2e-9 * (double)rows * (double)d * (double)vocabulary;
 
-    BEST_TIME(best, rlhfi_head(context, rows, d, vocabulary, hidden, NULL, weight, target, 1.0f, &result));
-    BEST_TIME(back, rlhfi_head_backward(context, rows, d, vocabulary, hidden, NULL, weight, target, 1.0f, &result, g,
+    BEST_TIME(best, rlhfi_head(context, rows, d, vocabulary, hidden, NULL, rlhfi_float_head(weight), target, 1.0f,
+                               &result));
+    BEST_TIME(back, rlhfi_head_backward(context, rows, d, vocabulary, hidden, NULL, rlhfi_float_head(weight), target,
+                                        1.0f, &result, g,
                                         NULL, NULL, dh, dw));
     printf("head %5lld x %4lld x %6lld: %9.1f us %6.1f GFLOP/s %5.1f %%; backward %9.1f us %6.1f GFLOP/s %5.1f %%\n",
            (long long)rows, (long long)d, (long long)vocabulary, best * 1e6, work / best, 100 * work / best / peak,

@@ -13,6 +13,7 @@ static const struct {
     const char *method;
     bool gpt2, share;
     const char *sha256;
+    int32_t compute_format, weight_format;
 } recorded[] = {
     {"pretrain", false, false, "734ebbfdc82a6701730a79766ba297b2e98a3d65eaea97d63423b3e89debe84d"},
     {"pretrain", true, false, "51e06b0d305bb51d0255455f875c9fe521e2f2ed52d3609ef650e318b8349326"},
@@ -24,20 +25,34 @@ static const struct {
     {"ppo", false, false, "40077fb5153f6851f11fbe8944e789995a3c1e8c16692699b6807f9bc394f252"},
     {"ppo", true, false, "b6c47451542a89f3553e086d6b9905474fb8c3b0447654a2947a041e9d8081ec"},
     {"ppo", false, true, "0aefc90a7862d12a9a289b29a5165603938c007edc52a32f5e5fea837e9f555c"},
+    {"sft", false, false, "a7382e0491c41cf1daaaa2ad2cb867f3b4016f62e9e018a4c78ef3c1fb7e5cdd",
+     RLHF_BFLOAT16, RLHF_FLOAT32},
+    {"sft", true, false, "b9811999f922e2dde40d1f817ac890453a4a7ab4ec72ff8d346c301bd1ee0e8a",
+     RLHF_BFLOAT16, RLHF_BFLOAT16},
+    {"reward", false, false, "a0718c460e23f8151eb1ec059076678dd4ae34f7f2ccf8f20700e5f78d33544b",
+     RLHF_BFLOAT16, RLHF_BFLOAT16},
+    {"ppo", false, false, "fe3515d257d494f6efcf57915ee9e2077f43d8e107a955f4fe0090ec3c818aaf",
+     RLHF_BFLOAT16, RLHF_FLOAT32},
+    {"ppo", true, false, "615827673c72c80f36ad3acc8c021c72bda64e8880e451187a7bcf566fa61833",
+     RLHF_BFLOAT16, RLHF_BFLOAT16},
 };
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
 
 static void train(rlhf_context *context, int which, char hex[65])
 {
     const char *config = recorded[which].gpt2 ? gpt2_config : wide_config;
+    rlhf_model_options formats;
     struct parts parts;
     rlhf_trainer *trainer;
 
+    rlhf_model_options_init(&formats, sizeof formats);
+    formats.compute_format = recorded[which].compute_format;
+    formats.weight_format = recorded[which].weight_format;
     make_parts(&parts, context, recorded[which].method);
     if (recorded[which].share)
         set(context, parts.recipe, "share_value_trunk", "true");
     rlhf_policy_release(&parts.policy);
-    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 3, NULL));
+    CHECK(context, rlhf_policy_create(&parts.policy, context, config, strlen(config), 3, &formats));
     parts.options.policy = parts.policy;
     CHECK(context, rlhf_trainer_create(&trainer, context, parts.recipe, &parts.options));
     CHECK(context, rlhf_trainer_run(trainer));
@@ -54,6 +69,7 @@ static void test_hashes(void **state)
         int32_t use_blis;
     } machines[] = {
         {1, ~0u, 1}, {2, ~0u, 1}, {1, ~0u, 0}, {1, 0, 0}, {2, 0, 1}, {1, RLHF_CPU_AVX2, 0}, {2, RLHF_CPU_AVX2, 1},
+        {2, RLHF_CPU_AVX2 | RLHF_CPU_AVX512, 0},
     };
     int wrong = 0;
 
@@ -65,7 +81,8 @@ static void test_hashes(void **state)
             train(context, i, hex);
             if (strcmp(hex, recorded[i].sha256) != 0) {
                 const char *variant = recorded[i].share ? " (one trunk)" : recorded[i].gpt2 ? " (gpt2)" : "";
-                print_message("%s%s, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method, variant,
+                print_message("%s%s, formats %d %d, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method, variant,
+                              (int)recorded[i].compute_format, (int)recorded[i].weight_format,
                               (int)machines[m].threads,
                               (unsigned)machines[m].cpu_mask, (int)machines[m].use_blis, hex);
                 wrong++;

@@ -65,7 +65,8 @@ static void check_rollout(rlhf_context *context, rlhf_policy *policy, const rlhf
     rlhf_batch_release(&batch);
 }
 
-static void sample_and_check(const char *directory, const struct setting *setting, char hex[65])
+static void sample_and_check(const char *directory, const rlhf_model_options *formats, const struct setting *setting,
+                             char hex[65])
 {
     static const double temperatures[] = {1, 0.7};
     rlhf_context *context = make_context(setting->threads, setting->cpu_mask, setting->use_blis);
@@ -75,7 +76,7 @@ static void sample_and_check(const char *directory, const struct setting *settin
     rlhf_batch *prompts;
     rlhfi_sha256 hash;
 
-    check_ok(context, rlhf_policy_load(&policy, context, directory, NULL), directory);
+    check_ok(context, rlhf_policy_load(&policy, context, directory, formats), directory);
     prompts = make_prompts(context, rlhf_policy_vocabulary(policy));
     rlhf_rollout_options_init(&options, sizeof options);
     options.max_new_tokens = NEW_TOKENS;
@@ -103,31 +104,50 @@ static bool left_out(const struct setting *setting)
 
 /* recorded: the beginning of the hash of all tokens and log-probabilities, the same on every machine. It moves when the
  * specified arithmetic or the stream of random numbers does, and only then. */
-static void check_model(const char *directory, const char *recorded)
+static void check_model_as(const char *directory, const rlhf_model_options *formats, const char *recorded)
 {
     static const int32_t batch_sizes[] = {64, 1};
-    static const uint32_t masks[] = {RLHF_CPU_AVX2 | RLHF_CPU_AVX512, RLHF_CPU_AVX2, 0};
+    static const uint32_t masks[] = {RLHF_CPU_AVX2 | RLHF_CPU_AVX512, RLHF_CPU_AVX2, 0,
+                                     RLHF_CPU_AVX2 | RLHF_CPU_AVX512 | RLHF_CPU_AVX512_BF16};
+    const size_t machines = formats != NULL ? 4 : 3; /* the last one matters to bf16 alone */
     char hex[65];
     int settings = 0;
 
     if (!rlhfi_path_exists(directory))
         SKIP("no %s", directory);
     for (size_t b = 0; b < sizeof batch_sizes / sizeof *batch_sizes; b++)
-        for (size_t m = 0; m < sizeof masks / sizeof *masks; m++)
+        for (size_t m = 0; m < machines; m++)
             for (int32_t threads = 1; threads <= 2; threads++)
                 for (int32_t blis = 0; blis <= 1; blis++) {
                     struct setting setting = {batch_sizes[b], threads, blis, masks[m]};
 
                     if (left_out(&setting))
                         continue;
-                    sample_and_check(directory, &setting, hex);
+                    sample_and_check(directory, formats, &setting, hex);
                     settings++;
                     if (strncmp(hex, recorded, strlen(recorded)) != 0)
                         fail_msg("hash %.16s, recorded %s: batch size %d, %d threads, cpu mask %u, BLIS %d", hex,
                                  recorded, (int)setting.batch_size, (int)threads, (unsigned)setting.cpu_mask,
                                  (int)blis);
                 }
-    assert_int_equal(settings, 20);
+    assert_int_equal(settings, formats != NULL ? 28 : 20);
+}
+
+static void check_model(const char *directory, const char *recorded)
+{
+    check_model_as(directory, NULL, recorded);
+}
+
+/* Weights as floats and as bf16: the file has bf16, so both are the same numbers and give the same hash. */
+static void check_model_bf16(const char *directory, const char *recorded)
+{
+    rlhf_model_options formats;
+
+    rlhf_model_options_init(&formats, sizeof formats);
+    formats.compute_format = RLHF_BFLOAT16;
+    check_model_as(directory, &formats, recorded);
+    formats.weight_format = RLHF_BFLOAT16;
+    check_model_as(directory, &formats, recorded);
 }
 
 static void ratio_is_one_gpt2(void **state)
@@ -165,12 +185,19 @@ static void ratio_is_one_stories(void **state)
     check_model(shared_path("models/stories260K", path), "be0d0b5e44ba1408");
 }
 
+static void ratio_is_one_bf16(void **state)
+{
+    char path[4096];
+
+    check_model_bf16(golden_path("models/llama_bf16", path), "295905d4e8c62f2d");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ratio_is_one_gpt2),       cmocka_unit_test(ratio_is_one_llama),
         cmocka_unit_test(ratio_is_one_llama_tied), cmocka_unit_test(ratio_is_one_llama3_rope),
-        cmocka_unit_test(ratio_is_one_stories),
+        cmocka_unit_test(ratio_is_one_stories),    cmocka_unit_test(ratio_is_one_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

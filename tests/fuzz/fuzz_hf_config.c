@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rlhfi_hf_config_parse(&config, context, (const char *)data, size, "config.json") == RLHF_OK) {
         const char *architecture = config.model_type[0] == 'g' ? "GPT2LMHeadModel" : "LlamaForCausalLM";
         check_bounds(&config);
-        PROMISE(rlhfi_hf_config_text(context, &config, architecture, false, &text) == RLHF_OK);
+        PROMISE(rlhfi_hf_config_text(context, &config, architecture, false, "float32", &text) == RLHF_OK);
         PROMISE(rlhfi_hf_config_parse(&again, context, text, strlen(text), "again.json") == RLHF_OK);
         PROMISE(strcmp(again.architecture, architecture) == 0);
         check_same(&config, &again);

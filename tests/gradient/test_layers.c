@@ -344,8 +344,10 @@ static void test_head(void **state)
         l.id = target;
         l.outputs = 3 * l.rows;
         l.weighting = random_array(l.outputs, -1, 1);
-        assert_int_equal(rlhfi_head(context, l.rows, l.d, l.n, hidden, NULL, weight, target, 0.8f, &result), RLHF_OK);
-        assert_int_equal(rlhfi_head_backward(context, l.rows, l.d, l.n, hidden, NULL, weight, target, 0.8f, &result,
+        assert_int_equal(rlhfi_head(context, l.rows, l.d, l.n, hidden, NULL, rlhfi_float_head(weight), target, 0.8f,
+                                    &result), RLHF_OK);
+        assert_int_equal(rlhfi_head_backward(context, l.rows, l.d, l.n, hidden, NULL, rlhfi_float_head(weight),
+                                             target, 0.8f, &result,
                                              l.weighting, l.weighting + l.rows, l.weighting + 2 * l.rows,
                                              l.gradient[0], l.gradient[1]),
                          RLHF_OK);

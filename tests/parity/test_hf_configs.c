@@ -34,7 +34,7 @@ static void check_known(const char *folder, const rlhfi_json *file)
     assert_non_null(architecture);
     assert_string_equal(config.architecture, architecture);
     assert_int_equal(config.num_labels, scalar ? 1 : -1);
-    assert_success(group_context, rlhfi_hf_config_text(group_context, &config, architecture, scalar, &text));
+    assert_success(group_context, rlhfi_hf_config_text(group_context, &config, architecture, scalar, "float32", &text));
     /* Byte for byte what was read, but for the dtype: weights are written as float32. */
     if (single)
         assert_string_equal(text, config.json);

@@ -71,7 +71,8 @@ static void test_forward(void **state)
     got_logits = malloc((size_t)(rows.tokens * a->vocabulary) * sizeof *got_logits);
     check_ok(fixture->context,
              rlhfi_product(fixture->context, RLHFI_NO, RLHFI_YES, rows.tokens, a->vocabulary, a->width, got_hidden,
-                           a->width, rlhfi_head_weight(fixture->model), a->width, NULL, 0, got_logits, a->vocabulary),
+                           a->width, rlhfi_head_weight(fixture->model).weight.f32, a->width, NULL, 0, got_logits,
+                           a->vocabulary),
              "logits");
     for (int64_t r = 0; r < rows.count; r++)
         for (int64_t i = rows.offset[r]; i < rows.offset[r + 1]; i++) {

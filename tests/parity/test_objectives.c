@@ -121,8 +121,9 @@ static void test_entropy(void **state)
         assert_true(vocabulary <= MOST_IDS);
         for (int64_t v = 0; v < vocabulary; v++)
             weight[v] = (float)number_of(rlhfi_json_at(line, (size_t)v));
-        check_ok(rlhfi_head(context, 1, 1, vocabulary, &one, NULL, weight, NULL, 1, &result));
-        check_ok(rlhfi_head_backward(context, 1, 1, vocabulary, &one, NULL, weight, NULL, 1, &result, NULL, &one, NULL,
+        check_ok(rlhfi_head(context, 1, 1, vocabulary, &one, NULL, rlhfi_float_head(weight), NULL, 1, &result));
+        check_ok(rlhfi_head_backward(context, 1, 1, vocabulary, &one, NULL, rlhfi_float_head(weight), NULL, 1,
+                                     &result, NULL, &one, NULL,
                                      NULL, slope));
         check_single("entropy", entropy, number_of(rlhfi_json_at(need(*state, "entropy"), row)));
         for (int64_t v = 0; v < vocabulary; v++)

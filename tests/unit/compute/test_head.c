@@ -89,9 +89,11 @@ static void check_head(int64_t rows, int64_t d, int64_t vocabulary, float invers
         memset(dh, 0, (size_t)(hidden_rows * d) * sizeof(float));
         memset(dw, 0, (size_t)(vocabulary * d) * sizeof(float));
         assert_int_equal(
-            rlhfi_head(contexts[v], rows, d, vocabulary, hidden, row, weight, target, inverse_temperature, &result),
+            rlhfi_head(contexts[v], rows, d, vocabulary, hidden, row, rlhfi_float_head(weight), target,
+                       inverse_temperature, &result),
             RLHF_OK);
-        assert_int_equal(rlhfi_head_backward(contexts[v], rows, d, vocabulary, hidden, row, weight, target,
+        assert_int_equal(rlhfi_head_backward(contexts[v], rows, d, vocabulary, hidden, row, rlhfi_float_head(weight),
+                                             target,
                                              inverse_temperature, &result, d_log_prob, d_entropy, d_mean, dh, dw),
                          RLHF_OK);
         if (v == 0) {
@@ -123,7 +125,7 @@ static void check_head(int64_t rows, int64_t d, int64_t vocabulary, float invers
         int64_t i = random_bits() % rows, where = indexed ? row[i] : i;
         struct outputs alone = make_outputs(1);
         result = result_of(&alone);
-        assert_int_equal(rlhfi_head(contexts[v], 1, d, vocabulary, hidden, &where, weight, target + i,
+        assert_int_equal(rlhfi_head(contexts[v], 1, d, vocabulary, hidden, &where, rlhfi_float_head(weight), target + i,
                                     inverse_temperature, &result),
                          RLHF_OK);
         assert_same_outputs("row alone", v, &alone, 0, &first, i, 1);
@@ -195,13 +197,17 @@ static void test_refuses_nonsense(void **state)
     rlhfi_head_result result = {&log_prob, NULL, NULL, NULL, NULL};
 
     (void)state;
-    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, x, &target, 1.0f, &result), RLHF_E_INVAL);
+    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, rlhfi_float_head(x), &target, 1.0f, &result),
+                     RLHF_E_INVAL);
     target = -1;
-    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, x, &target, 1.0f, &result), RLHF_E_INVAL);
+    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, rlhfi_float_head(x), &target, 1.0f, &result),
+                     RLHF_E_INVAL);
     target = 0;
-    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, x, &target, 0.0f, &result), RLHF_E_INVAL);
-    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, x, NULL, 1.0f, &result), RLHF_E_INVAL);
-    assert_int_equal(rlhfi_head_backward(contexts[0], 1, 8, 8, x, NULL, x, &target, 1.0f, &result, x, NULL, NULL, x, x),
+    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, rlhfi_float_head(x), &target, 0.0f, &result),
+                     RLHF_E_INVAL);
+    assert_int_equal(rlhfi_head(contexts[0], 1, 8, 8, x, NULL, rlhfi_float_head(x), NULL, 1.0f, &result), RLHF_E_INVAL);
+    assert_int_equal(rlhfi_head_backward(contexts[0], 1, 8, 8, x, NULL, rlhfi_float_head(x), &target, 1.0f, &result,
+                                         x, NULL, NULL, x, x),
                      RLHF_E_INVAL); /* no log_sum_exp */
 }
 

@@ -48,6 +48,25 @@ static struct {
     int64_t row[ROWS];
 } arrays;
 
+static rlhf_status step_bf16(rlhf_context *context)
+{
+    const rlhfi_head_matrix matrix = {rlhfi_floats(arrays.table), true};
+    rlhfi_head_result result = {arrays.log_prob, NULL, NULL, NULL, arrays.head_lse};
+    rlhfi_panels *panels;
+
+    RLHFI_TRY(rlhfi_product_bf16(context, 0, 1, ROWS, WIDE, D, arrays.x, D, rlhfi_floats(arrays.w), D, NULL, 0,
+                                 arrays.y, WIDE));
+    RLHFI_TRY(rlhfi_product_bf16(context, 1, 0, WIDE, D, ROWS, arrays.y, WIDE, rlhfi_floats(arrays.x), D, NULL, 1,
+                                 arrays.w, D));
+    RLHFI_TRY(rlhfi_head(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, matrix, arrays.target, 1.0f, &result));
+    RLHFI_TRY(rlhfi_head_backward(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, matrix, arrays.target, 1.0f,
+                                  &result, arrays.x, NULL, NULL, arrays.dq, arrays.dw));
+    RLHFI_TRY(rlhfi_panels_create_bf16(&panels, context, 1, WIDE, D, rlhfi_floats(arrays.w), D));
+    rlhf_status status = rlhfi_product_panels(context, ROWS, arrays.x, D, panels, NULL, arrays.y, WIDE);
+    rlhfi_panels_release(&panels);
+    return status;
+}
+
 /* Something of everything that needs memory. */
 static rlhf_status step(rlhf_context *context)
 {
@@ -66,13 +85,16 @@ static rlhf_status step(rlhf_context *context)
     RLHFI_TRY(rlhfi_attend_backward(context, &shape, arrays.x, D, arrays.dq, D, arrays.lse, arrays.x, D, arrays.out, D,
                                     arrays.dk, arrays.dv, D));
     RLHFI_TRY(
-        rlhfi_head(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, arrays.table, arrays.target, 1.0f, &result));
-    RLHFI_TRY(rlhfi_head_backward(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, arrays.table, arrays.target, 1.0f,
+        rlhfi_head(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, rlhfi_float_head(arrays.table), arrays.target,
+                   1.0f, &result));
+    RLHFI_TRY(rlhfi_head_backward(context, ROWS, D, VOCABULARY, arrays.x, arrays.row, rlhfi_float_head(arrays.table),
+                                  arrays.target, 1.0f,
                                   &result, arrays.x, NULL, NULL, arrays.dq, arrays.dw));
     RLHFI_TRY(rlhfi_panels_create(&panels, context, 1, WIDE, D, arrays.w, D));
     rlhf_status status = rlhfi_product_panels(context, 5, arrays.x, D, panels, NULL, arrays.y, WIDE);
     rlhfi_panels_release(&panels);
-    return status;
+    RLHFI_TRY(status);
+    return step_bf16(context);
 }
 
 static void fill_arrays(void)
@@ -100,7 +122,7 @@ static void test_second_step_allocates_nothing(void **state)
     assert_int_equal(step(context), RLHF_OK);
     int64_t before = counter.allocations, live = counter.live;
     assert_int_equal(step(context), RLHF_OK);
-    assert_int_equal(counter.allocations - before, 2); /* the panels, which are released again */
+    assert_int_equal(counter.allocations - before, 4); /* the panels, which are released again */
     assert_int_equal(counter.live, live);
     rlhf_context_release(&context);
     assert_int_equal(counter.live, 0);

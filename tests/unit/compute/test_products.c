@@ -162,7 +162,7 @@ static void test_panels_and_row_independence(void **state)
             }
             for (int64_t i = 0; i < n * k; i++)
                 weight[i] = -weight[i];
-            rlhfi_panels_repack(panels, weight, transposed ? k : n);
+            rlhfi_panels_repack(panels, rlhfi_floats(weight), transposed ? k : n);
             float *c = guarded(n), *plain = guarded(n);
             assert_int_equal(rlhfi_product_panels(contexts[v], 1, a, k, panels, NULL, c, n), RLHF_OK);
             assert_int_equal(

@@ -130,13 +130,13 @@ static rlhf_status loads_config(rlhf_context *context, void *argument)
     if (status == RLHF_OK)
         status = rlhfi_hf_config_copy(context, &copy, &config);
     if (status == RLHF_OK)
-        status = rlhfi_hf_config_text(context, &copy, "LlamaForSequenceClassification", true, &text);
+        status = rlhfi_hf_config_text(context, &copy, "LlamaForSequenceClassification", true, "float32", &text);
     rlhfi_free(context, text);
     text = NULL;
     if (status == RLHF_OK) {
         rlhfi_free(context, copy.json);
         copy.json = NULL;
-        status = rlhfi_hf_config_text(context, &copy, "LlamaForCausalLM", false, &text);
+        status = rlhfi_hf_config_text(context, &copy, "LlamaForCausalLM", false, "float32", &text);
     }
     rlhfi_free(context, text);
     rlhfi_hf_config_free(context, &config);

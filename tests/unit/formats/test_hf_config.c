@@ -425,7 +425,8 @@ static char *text_of(const rlhfi_hf_config *config, const char *architecture, bo
 {
     char *text;
 
-    assert_success(group_context, rlhfi_hf_config_text(group_context, config, architecture, scalar_head, &text));
+    assert_success(group_context, rlhfi_hf_config_text(group_context, config, architecture, scalar_head, "float32",
+                                                       &text));
     assert_non_null(text);
     return text;
 }

@@ -603,7 +603,7 @@ static void weights_that_are_not_numbers_are_reported(void **state)
     rlhf_rollout *rollout;
 
     CHECK(rlhfi_model_writable(broken->model));
-    ((float *)rlhfi_head_weight(broken->model))[5] = NAN;
+    ((float *)rlhfi_head_weight(broken->model).weight.f32)[5] = NAN;
     assert_int_equal(rlhf_rollout_run(&rollout, broken, prompts, NULL, NULL, NULL), RLHF_E_NONFINITE);
     assert_error(context, "row 0");
     rlhf_policy_release(&broken);

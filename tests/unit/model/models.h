@@ -72,16 +72,26 @@ static inline rlhf_context *make_context(int32_t threads, uint32_t cpu_mask, int
 }
 
 /* Random weights with random biases and gains as well: no parameter stays where its gradient is easy. */
-static inline rlhfi_model *make_model(rlhf_context *context, const char *json, enum rlhfi_head_kind head, uint64_t seed)
+static inline rlhfi_model *make_model_as(rlhf_context *context, const char *json, enum rlhfi_head_kind head,
+                                         uint64_t seed, const rlhf_model_options *options)
 {
     rlhfi_model *model;
 
-    check_ok(context, rlhfi_model_create(&model, context, json, strlen(json), head, seed, NULL), "create");
+    check_ok(context, rlhfi_model_create(&model, context, json, strlen(json), head, seed, options), "create");
     for (int64_t i = 0; i < model->parameter_count; i++) {
         const rlhfi_parameter *parameter = &model->parameters[i];
-        for (int64_t j = 0; j < parameter->elements && parameter->rank == 1; j++)
-            model->weights->data[parameter->offset + j] +=
-                (float)(0.4 * (rlhfi_uniform(seed, RLHFI_RANDOM_USER, (uint32_t)i, 1, (uint32_t)j) - 0.5));
+        for (int64_t j = 0; j < parameter->elements && parameter->rank == 1; j++) {
+            float more = (float)(0.4 * (rlhfi_uniform(seed, RLHFI_RANDOM_USER, (uint32_t)i, 1, (uint32_t)j) - 0.5));
+            uint16_t *half = model->weights->half != NULL ? model->weights->half + parameter->offset + j : NULL;
+            float value = half != NULL ? 0.0f : model->weights->data[parameter->offset + j];
+            if (half != NULL) {
+                rlhfi_widen(context, &value, half, 1);
+                value += more;
+                rlhfi_round(context, half, &value, 1);
+            } else {
+                model->weights->data[parameter->offset + j] = value + more;
+            }
+        }
     }
     return model;
 }
@@ -92,6 +102,21 @@ static inline void add_value_head(rlhfi_model *model, uint64_t seed)
     check_ok(model->context, rlhfi_model_add_value_head(model), "value head");
     rlhfi_normal_fill(seed, RLHFI_RANDOM_USER, 7, 0.5f, rlhfi_value_head_weight(model),
                       (size_t)model->architecture.width);
+}
+
+static inline rlhfi_model *make_model(rlhf_context *context, const char *json, enum rlhfi_head_kind head, uint64_t seed)
+{
+    return make_model_as(context, json, head, seed, NULL);
+}
+
+static inline rlhf_model_options model_formats(int32_t compute, int32_t weights)
+{
+    rlhf_model_options options;
+
+    rlhf_model_options_init(&options, sizeof options);
+    options.compute_format = compute;
+    options.weight_format = weights;
+    return options;
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------- */

@@ -195,7 +195,7 @@ static void test_head_left_out(void **state)
     check_ok(context, rlhfi_model_load(&tied, context, directory, RLHFI_HEAD_TOKENS, NULL), "load");
     assert_int_equal(warnings, 1);
     assert_true(tied->architecture.tied_head);
-    assert_ptr_equal(rlhfi_head_weight(tied), tied->weights->data);
+    assert_ptr_equal(rlhfi_head_weight(tied).weight.f32, tied->weights->data);
     check_ok(context, rlhfi_model_save(tied, directory), "save");
     check_ok(context, rlhfi_model_load(&again, context, directory, RLHFI_HEAD_TOKENS, NULL), "load again");
     assert_int_equal(warnings, 1); /* now config.json says so */

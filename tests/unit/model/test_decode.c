@@ -8,6 +8,7 @@ static const struct {
     uint32_t cpu_mask;
 } machines[] = {
     {1, 1, UINT32_MAX}, {2, 1, UINT32_MAX}, {3, 0, UINT32_MAX}, {1, 0, 0}, {2, 1, RLHF_CPU_AVX2}, {2, 0, 0},
+    {2, 0, RLHF_CPU_AVX2 | RLHF_CPU_AVX512},
 };
 enum { MACHINES = sizeof machines / sizeof machines[0] };
 
@@ -86,16 +87,15 @@ static rlhf_status keep(void *user_data, const rlhfi_train_arrays *arrays)
     return RLHF_OK;
 }
 
-static void test_same_bits(void **state)
+static void check_same_bits(const rlhf_model_options *options)
 {
     enum { ROWS = 36 };
-    (void)state;
 
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += options != NULL ? 2 : 1) {
         float *first = NULL, *first_entropy = NULL;
         for (size_t m = 0; m < MACHINES; m += (size_t)pace(7)) {
             rlhf_context *context = make_context(machines[m].threads, machines[m].cpu_mask, machines[m].use_blis);
-            rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 7);
+            rlhfi_model *model = make_model_as(context, configs[c].json, RLHFI_HEAD_TOKENS, 7, options);
             struct rows *rows = random_rows(model, ROWS, 2, c == CONFIGS - 1 ? 12 : 30, 11);
             size_t bytes = (size_t)responses(rows) * sizeof(float);
             float *log_prob = malloc(bytes), *entropy = malloc(bytes);
@@ -153,6 +153,22 @@ static void test_same_bits(void **state)
         free(first);
         free(first_entropy);
     }
+}
+
+static void test_same_bits(void **state)
+{
+    (void)state;
+    check_same_bits(NULL);
+}
+
+static void test_same_bits_bf16(void **state)
+{
+    const rlhf_model_options compute = model_formats(RLHF_BFLOAT16, RLHF_FLOAT32);
+    const rlhf_model_options weights = model_formats(RLHF_BFLOAT16, RLHF_BFLOAT16);
+
+    (void)state;
+    check_same_bits(&compute);
+    check_same_bits(&weights);
 }
 
 /* Long rows: chains over more than 256 keys, caches that grow, prompts over several groups. */
@@ -338,8 +354,8 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_long_rows),
-        cmocka_unit_test(test_copied_prompt),  cmocka_unit_test(test_shared_pages),
+        cmocka_unit_test(test_same_bits),       cmocka_unit_test(test_same_bits_bf16), cmocka_unit_test(test_long_rows),
+        cmocka_unit_test(test_copied_prompt),   cmocka_unit_test(test_shared_pages),
         cmocka_unit_test(test_changed_weights), cmocka_unit_test(test_refusals),
     };
 

@@ -439,6 +439,42 @@ static void test_run_from_paths(void **state)
     release_parts(&parts);
 }
 
+/* bf16 and dtype decide how the models of a run's paths compute; a model that was given is what it is. */
+static void test_number_formats(void **state)
+{
+    static const char *const settings[][2] = {{"bf16", "false"}, {"bf16", "true"}, {"dtype", "bfloat16"}};
+    rlhf_trainer_options options;
+    struct parts parts;
+    rlhf_trainer *trainer;
+    char hash[3][65];
+
+    (void)state;
+    make_parts(&parts, context, "sft");
+    CHECK(context, rlhf_policy_save(parts.policy, below_root("formats-base")));
+    CHECK(context, rlhf_tokenizer_save(parts.tokenizer, below_root("formats-base")));
+    CHECK(context, rlhf_dataset_save(parts.dataset, below_root("formats.jsonl")));
+    set(context, parts.recipe, "model_name_or_path", below_root("formats-base"));
+    set(context, parts.recipe, "dataset_name", below_root("formats.jsonl"));
+    for (int i = 0; i < 3; i++) {
+        set(context, parts.recipe, settings[i][0], settings[i][1]);
+        rlhf_trainer_options_init(&options, sizeof options);
+        CHECK(context, rlhf_trainer_create(&trainer, context, parts.recipe, &options));
+        assert_int_equal(trainer->policy->model->options.compute_format, i > 0 ? RLHF_BFLOAT16 : RLHF_FLOAT32);
+        assert_int_equal(trainer->policy->model->options.weight_format, i > 1 ? RLHF_BFLOAT16 : RLHF_FLOAT32);
+        CHECK(context, rlhf_trainer_run(trainer));
+        result_hash(context, trainer, hash[i]);
+        rlhf_trainer_release(&trainer);
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(hash[i], hash[j]);
+    }
+    assert_int_equal(rlhf_trainer_create(&trainer, context, parts.recipe, &parts.options), RLHF_E_INVAL);
+    assert_error(context, "the policy that was given");
+    set(context, parts.recipe, "dtype", "float16");
+    assert_int_equal(rlhf_trainer_create(&trainer, context, parts.recipe, &options), RLHF_E_UNSUPPORTED);
+    assert_error(context, "float16 weights are read");
+    release_parts(&parts);
+}
+
 static void test_pretraining_from_a_config(void **state)
 {
     struct parts parts;
@@ -516,6 +552,7 @@ int main(void)
         cmocka_unit_test(test_tokenizer_of_another_model),
         cmocka_unit_test(test_resume_is_the_same_run),
         cmocka_unit_test(test_run_from_paths),
+        cmocka_unit_test(test_number_formats),
         cmocka_unit_test(test_pretraining_from_a_config),
         cmocka_unit_test(test_reward_model_from_each_source),
     };

@@ -75,8 +75,18 @@ static void compare_directories(const char *a, const char *b)
     }
 }
 
+static void make_parts_as(struct parts *parts, const char *method, const rlhf_model_options *formats)
+{
+    make_parts(parts, context, method);
+    if (formats == NULL)
+        return;
+    rlhf_policy_release(&parts->policy);
+    CHECK(context, rlhf_policy_create(&parts->policy, context, model_config, strlen(model_config), 3, formats));
+    parts->options.policy = parts->policy;
+}
+
 /* The same run with a stop after `stop` steps, in a process that forgot everything. */
-static void run_with_stop(const char *method, const char *directory, int stop)
+static void run_with_stop(const char *method, const rlhf_model_options *formats, const char *directory, int stop)
 {
     struct parts parts;
     rlhf_trainer *trainer;
@@ -84,7 +94,7 @@ static void run_with_stop(const char *method, const char *directory, int stop)
     for (int part = 0; part < 2; part++) {
         if (part == 0 && stop == 0)
             continue;
-        make_parts(&parts, context, method);
+        make_parts_as(&parts, method, formats);
         set(context, parts.recipe, "output_dir", "run"); /* the same text in the receipt, wherever it lies */
         parts.options.output_dir = directory;
         parts.options.resume = part;
@@ -104,23 +114,22 @@ static void run_with_stop(const char *method, const char *directory, int stop)
     }
 }
 
-static void test_resumes_to_the_same_bits(void **state)
+static void check_resumes(const char *const *methods, int count, const rlhf_model_options *formats)
 {
-    (void)state;
-    for (int m = 0; m < ALL_METHODS; m += (int)pace(3)) {
+    for (int m = 0; m < count; m += (int)pace(3)) {
         char root[64], path[2][128];
         make_directory(root);
         if (chdir(root) != 0)
             fail_msg("chdir");
         snprintf(path[0], sizeof path[0], "%s/whole", root);
         assert_int_equal(mkdir(path[0], 0755), 0);
-        run_with_stop(all_methods[m], "whole/run", 0);
+        run_with_stop(methods[m], formats, "whole/run", 0);
         for (int stop = 1; stop <= 3; stop += (int)pace(2)) {
             snprintf(path[1], sizeof path[1], "%s/stop%d", root, stop);
             assert_int_equal(mkdir(path[1], 0755), 0);
             if (chdir(path[1]) != 0)
                 fail_msg("chdir");
-            run_with_stop(all_methods[m], "whole/run", stop);
+            run_with_stop(methods[m], formats, "whole/run", stop);
             snprintf(path[0], sizeof path[0], "%s/whole/run", root);
             snprintf(path[1], sizeof path[1], "%s/stop%d/whole/run", root, stop);
             compare_directories(path[0], path[1]);
@@ -131,6 +140,23 @@ static void test_resumes_to_the_same_bits(void **state)
             fail_msg("chdir");
         remove_directory(context, root);
     }
+}
+
+static void test_resumes_to_the_same_bits(void **state)
+{
+    (void)state;
+    check_resumes(all_methods, ALL_METHODS, NULL);
+}
+
+static void test_resumes_bf16(void **state)
+{
+    static const char *const methods[] = {"sft", "reward", "ppo"};
+    rlhf_model_options formats;
+
+    (void)state;
+    rlhf_model_options_init(&formats, sizeof formats);
+    formats.compute_format = formats.weight_format = RLHF_BFLOAT16;
+    check_resumes(methods, 3, &formats);
 }
 
 /* ---- nothing where nothing should be ----------------------------------------------------------------------------- */
@@ -367,6 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_repeats_itself),
         cmocka_unit_test(test_resumes_to_the_same_bits),
+        cmocka_unit_test(test_resumes_bf16),
         cmocka_unit_test(test_rate_zero_changes_nothing),
         cmocka_unit_test(test_no_leash_no_reference),
         cmocka_unit_test(test_reference_stays),

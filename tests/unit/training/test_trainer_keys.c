@@ -24,6 +24,7 @@ static const char *const silent[] = {
     "value_model_path",   "dataset_name",     "eval_dataset_name",      "dataset_bad_rows",
     "chat_template",      "output_dir",       "logging_steps",          "eval_steps",
     "save_steps",         "save_total_limit", "objective",              "scorer",
+    "bf16",               "dtype", /* of models that are read: test_run_directory */
 };
 
 /* Another value for each key ("method:key" comes before key), and what else must be set for the key to count:
