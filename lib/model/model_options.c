@@ -1,6 +1,9 @@
 /* Options of a model: what include/rlhf/model_options.h declares. */
 #include "model/internal.h"
 
+/* The first layout ended with recompute_activations. */
+enum { FIRST_LAYOUT = offsetof(rlhf_model_options, recompute_activations) + sizeof(int32_t) };
+
 static const rlhf_model_options defaults = {.struct_size = sizeof defaults};
 
 void rlhf_model_options_init(rlhf_model_options *options, size_t size)
@@ -23,7 +26,7 @@ rlhf_status rlhfi_model_take_options(rlhfi_model *model, const rlhf_model_option
     *own = defaults;
     if (options == NULL)
         return RLHF_OK;
-    RLHFI_TRY(rlhfi_options_copy(context, own, sizeof *own, options, sizeof *own, "model options"));
+    RLHFI_TRY(rlhfi_options_copy(context, own, sizeof *own, options, FIRST_LAYOUT, "model options"));
     RLHFI_TRY(check(context, "compute_format", own->compute_format));
     RLHFI_TRY(check(context, "weight_format", own->weight_format));
     RLHFI_TRY(check(context, "recompute_activations", own->recompute_activations));

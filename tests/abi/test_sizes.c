@@ -202,6 +202,26 @@ static rlhf_status use_trainer(const void *options)
     return status;
 }
 
+static rlhf_status use_shape(const void *shape)
+{
+    rlhf_memory_plan plan = {.struct_size = sizeof plan};
+    rlhf_reward_model *judge;
+    rlhf_value_model *critic;
+    rlhf_status status;
+
+    CHECK(rlhf_reward_model_from_policy(&judge, policy, 1));
+    CHECK(rlhf_value_model_from_policy(&critic, policy));
+    status = rlhf_policy_memory_plan(policy, shape, &plan);
+    if (status == RLHF_OK)
+        status = rlhf_value_model_memory_plan(critic, shape, &plan);
+    if (status == RLHF_OK)
+        status = rlhf_reward_model_memory_plan(judge, shape, &plan);
+    rlhf_value_model_release(&critic);
+    rlhf_reward_model_release(&judge);
+    assert_true(status != RLHF_OK || plan.total > 0);
+    return status;
+}
+
 /* One type for all init functions. */
 #define INIT(name, function)                                                                                           \
     static void name(void *options, size_t size)                                                                       \
@@ -214,6 +234,7 @@ INIT(init_model, rlhf_model_options_init)
 INIT(init_optimizer, rlhf_optimizer_options_init)
 INIT(init_rollout, rlhf_rollout_options_init)
 INIT(init_trainer, rlhf_trainer_options_init)
+INIT(init_shape, rlhf_memory_shape_init)
 
 #define OPTIONS(name) {"rlhf_" #name "_options", init_##name, use_##name}
 static const struct kind {
@@ -222,6 +243,7 @@ static const struct kind {
     rlhf_status (*use)(const void *options);
 } kinds[] = {
     OPTIONS(context), OPTIONS(dataset), OPTIONS(model), OPTIONS(optimizer), OPTIONS(rollout), OPTIONS(trainer),
+    {"rlhf_memory_shape", init_shape, use_shape},
 };
 
 static void options_of_every_size(void **state)
@@ -337,6 +359,11 @@ static rlhf_status fill_calibration(void *view)
     return rlhf_evaluate_calibration(chosen, rejected, 3, view);
 }
 
+static rlhf_status fill_plan(void *view)
+{
+    return rlhf_policy_memory_plan(policy, NULL, view);
+}
+
 static void make_pipeline(void)
 {
     char path[128];
@@ -361,7 +388,7 @@ static void views_of_every_size(void **state)
         {"rlhf_row", fill_row},                  {"rlhf_parameter_view", fill_parameter},
         {"rlhf_key_view", fill_key},             {"rlhf_metrics", fill_metrics},
         {"rlhf_progress", fill_progress},        {"rlhf_pipeline_stage", fill_stage},
-        {"rlhf_calibration", fill_calibration},
+        {"rlhf_calibration", fill_calibration},  {"rlhf_memory_plan", fill_plan},
     };
     rlhf_trainer_options options;
     rlhf_rollout_options sampling;
