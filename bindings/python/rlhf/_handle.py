@@ -66,6 +66,8 @@ class Core:
     def _enter(self, function: Function, arguments: tuple[Any, ...], cancellable: bool, allow: Any) -> Any:
         # A callback may close what the call works on: it lives as long as the call.
         pinned = [argument.owner for argument in arguments if isinstance(argument, Handle)]
+        for owner in pinned:
+            self.check(owner)
         frame = _Frame()
         with self.lock:
             _frames.stack.append(frame)
@@ -89,6 +91,11 @@ class Core:
         del pinned
         self.bury()
         return result
+
+    def check(self, owner: Owner) -> None:
+        """A lock guards one context: what was made from another may be in use by another thread."""
+        if owner.core is not self:
+            raise errors.InvalidError("a handle of one context was given to a handle of another")
 
     def error_text(self) -> str:
         if self.pointer is None:

@@ -43,8 +43,8 @@ def per_response_token(batch: Batch, values: Numbers, what: str) -> Array:
 class Policy(ContextHandle):
     """A language model that is trained and sampled.
 
-    >>> policy.describe()
-    'llama, 2 layers, width 16, 2 heads (1 for keys and values), vocabulary 44, 4128 parameters'
+    >>> policy.vocabulary, policy.positions
+    (44, 64)
     >>> batch = rlhf.Batch([[3, 1, 5]], [[3, 22]])
     >>> log_prob = policy.log_probs(batch)
     >>> len(log_prob), bool(log_prob[0] < 0)
