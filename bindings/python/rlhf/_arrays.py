@@ -60,7 +60,7 @@ def _whole(code: str, values: Numbers) -> Any:
     return found
 
 
-def address(values: Array) -> int | None:
+def address(values: Array) -> int:
     """The address of an array's numbers. It stays good as long as the array is held and not made longer."""
     if _numpy is not None:
         return int(values.ctypes.data)

@@ -240,13 +240,15 @@ def fill_options(struct: Any, init: Function, given: dict[str, Any], choices: di
             if value not in choices.get(name, {}):
                 known = ", ".join(choices.get(name, {})) or "numbers"
                 raise errors.InvalidError(f"{name}: is {value!r}, known are {known}")
-            value = choices[name][value]
+            number = choices[name][value]
+        else:
+            number = value
         try:
-            setattr(options, name, value)
+            setattr(options, name, number)
         except TypeError as error:
             raise TypeError(f"{name}: {error}") from None
         stored = getattr(options, name)
-        if isinstance(value, int) and isinstance(stored, int) and stored != value:
+        if isinstance(number, int) and isinstance(stored, int) and stored != number:
             raise errors.RangeError(f"{name}: {value} does not fit")
     return options
 

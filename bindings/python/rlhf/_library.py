@@ -25,8 +25,8 @@ def _candidates() -> list[str]:
     if named:
         return [named]  # who names one wants that one or an error
     package = Path(__file__).resolve().parent
-    beside = [package / name for name in _NAMES]
-    return [str(file) for file in beside if file.exists()] + [str(file) for file in _build_trees(package)] + list(_NAMES)
+    beside = [package / name for name in _NAMES if (package / name).exists()]
+    return [str(file) for file in beside + _build_trees(package)] + list(_NAMES)
 
 
 def load() -> tuple[ctypes.CDLL, str]:

@@ -54,7 +54,8 @@ class Batch(ContextHandle):
 
     def _create(self, offset: Numbers, tokens: Numbers, prompt_length: Numbers, context: Context) -> None:
         ContextHandle.__init__(self, context)
-        offsets, ids, lengths = _arrays.given("q", offset), _arrays.given("i", tokens), _arrays.given("i", prompt_length)
+        offsets, ids = _arrays.given("q", offset), _arrays.given("i", tokens)
+        lengths = _arrays.given("i", prompt_length)
         if len(offsets) != len(lengths) + 1 or int(offsets[-1]) != len(ids):
             raise errors.InvalidError(
                 f"batch: offset has {len(offsets)} entries and ends at {offsets[-1] if len(offsets) else 'nothing'}, "

@@ -48,7 +48,10 @@ def _random_inputs(piece: str, need: set[str], draw: random.Random) -> dict[str,
     }
 
 
-def _worst(label: str, loss: Callable[[list[float]], float], at: list[float], slope: list[float], limit: float) -> float:
+Loss = Callable[[list[float]], float]
+
+
+def _worst(label: str, loss: Loss, at: list[float], slope: list[float], limit: float) -> float:
     """The largest difference between slope and central differences, in units of the largest slope (at least 1e-3)."""
     scale = max([abs(x) for x in slope] + [1e-3])
     worst = 0.0
@@ -66,7 +69,9 @@ def _worst(label: str, loss: Callable[[list[float]], float], at: list[float], sl
             difference = min([difference, *(abs(side - slope[index]) for side in sides)])
         if difference > limit * scale:
             measured = (up - down) / (2 * step)
-            raise errors.GradientError(f"{label}[{index}] is {slope[index]:.9g}, the loss has slope {measured:.9g} there")
+            raise errors.GradientError(
+                f"{label}[{index}] is {slope[index]:.9g}, the loss has slope {measured:.9g} there"
+            )
         worst = max(worst, difference / scale)
     return worst
 
@@ -87,7 +92,8 @@ def check_objective(
     """
     objective: Objective = as_objective(source, resolve(context))
     name = getattr(source, "name", None) or (source if isinstance(source, str) else type(source).__name__)
-    draw, found = random.Random(seed), {}
+    draw = random.Random(seed)
+    found: dict[str, float] = {}
     for piece, slopes in _SLOPES.items():
         for _ in range(trials):
             given = _random_inputs(piece, objective.need, draw)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any
 
 from . import _arrays, _ffi, errors
 from ._arrays import Numbers
@@ -12,7 +13,8 @@ from .reference import Reference
 from .rollout import Rollout
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A mean, its standard error, and how many numbers it is of."""
 
     mean: float
@@ -20,7 +22,8 @@ class Estimate(NamedTuple):
     count: int
 
 
-class Calibration(NamedTuple):
+@dataclass(frozen=True)
+class Calibration:
     """How well a reward model's confidence matches how often it is right. Bins are of equal width on [0.5, 1]."""
 
     accuracy: float
@@ -102,8 +105,9 @@ def calibration(chosen: Numbers, rejected: Numbers) -> Calibration:
         _arrays.address(first), _arrays.address(second), len(first), ctypes.byref(out)
     )
     _check(status, "calibration")
-    numbers = [getattr(out, name) for name in Calibration._fields[:7]]
-    return Calibration(*numbers, tuple(out.confidence), tuple(out.correct), tuple(out.pairs))
+    values: dict[str, Any] = {field.name: getattr(out, field.name) for field in fields(Calibration)}
+    values.update((name, tuple(values[name])) for name in ("confidence", "correct", "pairs"))
+    return Calibration(**values)
 
 
 def win_rate(a: Numbers, b: Numbers, *, seed: int = 0) -> Estimate:

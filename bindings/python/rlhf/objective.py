@@ -243,7 +243,7 @@ class _Bridge:
         inputs, memories = _open(piece, given, out)
         self._take(piece, self._user.functions[name](inputs), inputs, out, memories)
         if piece.has_loss and hasattr(out, "clipped") and "clipped" in inputs.__dict__:
-            out.clipped = float(inputs.clipped)
+            out.clipped = float(inputs.__dict__["clipped"])
         # The arrays are gone after this call; a view that is still held somewhere would read what is no longer there.
         held = {label: weakref.ref(memory) for label, memory in memories.items()}
         del inputs

@@ -36,7 +36,8 @@ def per_response_token(batch: Batch, values: Numbers, what: str) -> Array:
     """Floats for C, one per response token."""
     given = _arrays.given("f", values)
     if len(given) != batch.response_tokens:
-        raise errors.InvalidError(f"{what}: {len(given)} numbers, the batch has {batch.response_tokens} response tokens")
+        needed = batch.response_tokens
+        raise errors.InvalidError(f"{what}: {len(given)} numbers, the batch has {needed} response tokens")
     return given
 
 

@@ -50,7 +50,7 @@ def keys(method: str) -> list[Key]:
             Key(
                 view.name.decode(), _TYPES[view.type], (view.default_value or b"").decode(),
                 tuple((view.choices or b"").decode().split()), (view.help or b"").decode(), view.minimum, view.maximum,
-            )  # fmt: skip
+            )
         )
     if not found:
         raise errors.InvalidError(f"method: {method!r} is unknown")
@@ -147,8 +147,8 @@ class Recipe(ContextHandle):
         return "<rlhf.Recipe closed>" if self.closed else f"<rlhf.Recipe {self.method}>"
 
 
-def copy_of(pointer: ctypes.c_void_p, context: Context) -> Recipe:
-    """A recipe of our own with the values of a borrowed one."""
+def copy_of(pointer: ctypes.c_void_p | Recipe, context: Context) -> Recipe:
+    """A recipe of our own with the values of another, which may be a borrowed pointer."""
     method: bytes = _ffi.lib.rlhf_recipe_method(pointer)
     copy = Recipe(method.decode(), context=context)
     for key in copy:

@@ -226,7 +226,7 @@ def _part(source: Any, context: Context) -> RewardFunction | Scorer:
     raise TypeError(f"a reward is a function, a RewardModel or its directory, not {type(source).__name__}")
 
 
-def _texts(texts: Iterable[str] | None, count: int, what: str, held: list[Any]) -> Any:
+def _texts(texts: Iterable[Any] | None, count: int, what: str, held: list[Any]) -> Any:
     if texts is None:
         return None
     encoded = [_handle.utf8(text, what) for text in texts]

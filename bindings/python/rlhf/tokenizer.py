@@ -51,7 +51,8 @@ class Tokenizer(ContextHandle):
         if not isinstance(text, str):
             raise TypeError(f"text: a str is needed, not {type(text).__name__}")
         encoded = text.encode("utf-8", errors="surrogatepass")
-        flags = (_ffi.RLHF_ENCODE_SPECIAL if special else 0) | (_ffi.RLHF_ENCODE_IGNORE_SPECIAL if ignore_special else 0)
+        flags = _ffi.RLHF_ENCODE_SPECIAL if special else 0
+        flags |= _ffi.RLHF_ENCODE_IGNORE_SPECIAL if ignore_special else 0
         needed = ctypes.c_size_t(len(encoded) + 8)
         while True:
             capacity = needed.value

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import os
+import sys
 from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Sequence, Union
 
-from . import _callbacks, _ffi, _handle, errors
+from . import _callbacks, _ffi, _handle
 from .context import Context, ContextHandle, resolve
 from .dataset import as_dataset
 from .objective import ObjectiveLike, as_objective
 from .policy import Policy
-from .recipe import Recipe
+from .recipe import Recipe, copy_of
 from .reference import Reference
 from .reward_model import RewardModel
 from .scorer import Scorer
@@ -88,9 +89,14 @@ class _Listening(_handle.Owner):
 
     __slots__ = ("number",)
 
-    def __del__(self) -> None:
-        super().__del__()
-        _callbacks.forget(getattr(self, "number", None))
+    def __init__(self, core: _handle.Core, listener: _Listener) -> None:
+        super().__init__(core, _ffi.lib.rlhf_trainer_release)
+        self.number = _callbacks.keep(listener)
+
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        super().__del__(finalizing)
+        if not finalizing():
+            _callbacks.forget(self.number)
 
 
 def _settings(args: Any) -> dict[str, Any]:
@@ -165,7 +171,7 @@ class Trainer(ContextHandle):
             context = next((part.context for part in given if isinstance(part, ContextHandle)), None)
         super().__init__(resolve(context))
         if isinstance(method, Recipe):
-            recipe = method
+            recipe = copy_of(method, self.context)
         else:
             recipe = Recipe(method, context=self.context)
         recipe.update(_settings(args))
@@ -211,8 +217,8 @@ class Trainer(ContextHandle):
         self._directory = str(recipe["output_dir"]) if output_dir is None else os.fspath(output_dir)
         options.resume, options.overwrite = int(resume), int(overwrite)
         self._listener = _Listener(on_metrics, on_progress)
-        owner = _Listening(self._core, _ffi.lib.rlhf_trainer_release)
-        owner.number = options.user_data = _callbacks.keep(self._listener)
+        owner = _Listening(self._core, self._listener)
+        options.user_data = owner.number
         options.on_metrics = _callbacks.metrics
         if on_progress is not None:
             options.on_progress = _callbacks.progress
@@ -243,9 +249,9 @@ class Trainer(ContextHandle):
             tokenizer = Tokenizer(tokenizer, context=self.context)
         elif tokenizer is None and isinstance(model, Policy):
             tokenizer = model.tokenizer
-        elif tokenizer is None and model is not None and isinstance(model, (str, os.PathLike)):
-            if not self._recipe["tokenizer_name_or_path"]:
-                tokenizer = Tokenizer(model, context=self.context)
+        elif tokenizer is None and isinstance(model, (str, os.PathLike)):
+            path = self._recipe["tokenizer_name_or_path"]
+            tokenizer = Tokenizer(path or model, context=self.context)
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
             raise TypeError(f"tokenizer: a rlhf.Tokenizer or its directory is needed, not {type(tokenizer).__name__}")
         self._tokenizer = tokenizer
