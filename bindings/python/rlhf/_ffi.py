@@ -652,7 +652,8 @@ def _bind() -> tuple[ctypes.CDLL, str]:
         try:
             function = getattr(library, name)
         except AttributeError:
-            raise ImportError(f"{path}: has no {name}; this package needs API {RLHF_API_MAJOR}.{RLHF_API_MINOR}") from None
+            needed = f"{RLHF_API_MAJOR}.{RLHF_API_MINOR}"
+            raise ImportError(f"{path}: has no {name}; this package needs API {needed}") from None
         function.restype, function.argtypes = result, arguments
     running = library.rlhf_version()
     if running >> 16 != RLHF_API_MAJOR:

@@ -1,4 +1,4 @@
-"""One exception per status of the library. Each is also the built-in exception that fits (`except ValueError` works)."""
+"""One exception per status of the library, each also the built-in exception that fits: ValueError, OSError, ..."""
 
 from __future__ import annotations
 

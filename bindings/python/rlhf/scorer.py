@@ -164,7 +164,7 @@ class Scorer(ContextHandle):
         factors = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
         if len(factors) != len(parts):
             raise errors.InvalidError(f"scorer: {len(parts)} rewards, {len(factors)} weights")
-        label = name or " + ".join(part.name if isinstance(part, RewardFunction) else "scorer" for part in parts)
+        label = name or " + ".join([_label(part) for part in parts])
         self._make(
             _ffi.lib.rlhf_scorer_create, self.context, _handle.utf8(label, "name"), _callbacks.score,
             _callbacks.keep(_Score(parts, factors, self._core)), _callbacks.destroy,
@@ -224,6 +224,10 @@ def _part(source: Any, context: Context) -> RewardFunction | Scorer:
     if callable(source):
         return RewardFunction(source)
     raise TypeError(f"a reward is a function, a RewardModel or its directory, not {type(source).__name__}")
+
+
+def _label(part: RewardFunction | Scorer) -> str:
+    return part.name if isinstance(part, RewardFunction) else "scorer"
 
 
 def _texts(texts: Iterable[Any] | None, count: int, what: str, held: list[Any]) -> Any:
