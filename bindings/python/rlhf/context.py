@@ -147,3 +147,10 @@ class ContextHandle(_handle.Handle):
     def context(self) -> Context:
         """The context this was made from."""
         return self._context
+
+    def _make_with(self, target: object, function: Any, *arguments: Any, destroy: Any = None) -> None:
+        """Creates a C object that calls a Python object: function(out, context, *arguments, user_data[, destroy]).
+        C destroys user_data even if it fails, but it has to be called for that."""
+        self._core.check(self.context.owner)
+        last = () if destroy is None else (destroy,)
+        self._make(function, self.context, *arguments, _callbacks.keep(target), *last)

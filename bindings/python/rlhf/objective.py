@@ -496,9 +496,7 @@ class Objective(ContextHandle):
         for name in user.functions:
             setattr(vtable, name, _THUNKS[name])
         vtable.destroy = _callbacks.destroy
-        self._make(
-            _ffi.lib.rlhf_objective_create, self.context, ctypes.byref(vtable), _callbacks.keep(_Bridge(user))
-        )
+        self._make_with(_Bridge(user), _ffi.lib.rlhf_objective_create, ctypes.byref(vtable))
 
     @classmethod
     def builtin(cls, name: str, *, context: Context | None = None, **keys: float) -> Objective:

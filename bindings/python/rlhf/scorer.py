@@ -165,9 +165,9 @@ class Scorer(ContextHandle):
         if len(factors) != len(parts):
             raise errors.InvalidError(f"scorer: {len(parts)} rewards, {len(factors)} weights")
         label = name or " + ".join([_label(part) for part in parts])
-        self._make(
-            _ffi.lib.rlhf_scorer_create, self.context, _handle.utf8(label, "name"), _callbacks.score,
-            _callbacks.keep(_Score(parts, factors, self._core)), _callbacks.destroy,
+        self._make_with(
+            _Score(parts, factors, self._core), _ffi.lib.rlhf_scorer_create, _handle.utf8(label, "name"),
+            _callbacks.score, destroy=_callbacks.destroy,
         )  # fmt: skip
 
     def score(

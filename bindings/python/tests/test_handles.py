@@ -78,9 +78,12 @@ class Handles(Case):
             rlhf.Policy("/nowhere")
         with self.fails(rlhf.FormatError):
             rlhf.Policy.create("{")
-        with self.assertRaises(rlhf.InvalidError):
-            rlhf.Scorer(lambda completions: [], name="")
+        with self.fails(rlhf.InvalidError, "ppo"):
             rlhf.Objective.builtin("poo")
+        with rlhf.Context(threads=1) as context:
+            pass
+        with self.fails(rlhf.InvalidError, "closed"):
+            rlhf.Scorer(lambda completions: [], context=context)
         gc.collect()
         self.assertEqual(_callbacks.count(), before)
 
