@@ -68,6 +68,7 @@ class Core:
         pinned = [argument.owner for argument in arguments if isinstance(argument, Handle)]
         for owner in pinned:
             self.check(owner)
+        arguments = tuple(argument.owner.cell if isinstance(argument, Handle) else argument for argument in arguments)
         frame = _Frame()
         with self.lock:
             _frames.stack.append(frame)
@@ -170,10 +171,6 @@ class Handle:
         return self._owner
 
     @property
-    def _as_parameter_(self) -> ctypes.c_void_p:
-        return self.owner.cell
-
-    @property
     def closed(self) -> bool:
         """Whether close() was called."""
         return self._owner is None
@@ -190,6 +187,15 @@ class Handle:
 
     def _call(self, function: Function, *arguments: Any, cancellable: bool = False, allow: tuple[int, ...] = ()) -> int:
         return self._core.call(function, self, *arguments, cancellable=cancellable, allow=allow)
+
+    def _read(self, function: Function, *arguments: Any) -> Any:
+        """Calls a function that is safe from any thread and cannot fail."""
+        return function(self.owner.cell, *arguments)
+
+    def _text(self, function: Function) -> str:
+        """Reads a text that describes the object."""
+        with self._core.lock:
+            return text(function, self.owner.cell)
 
     def _hash(self, function: Function) -> str:
         digits = ctypes.create_string_buffer(65)

@@ -93,12 +93,11 @@ class Context(_handle.Handle):
     @property
     def threads(self) -> int:
         """How many threads work, the caller included."""
-        return int(_ffi.lib.rlhf_context_threads(self))
+        return int(self._read(_ffi.lib.rlhf_context_threads))
 
     def describe(self) -> str:
         """Says in one line what the context runs on: threads, instruction sets, BLIS."""
-        with self._core.lock:
-            return _handle.text(_ffi.lib.rlhf_context_describe, self)
+        return self._text(_ffi.lib.rlhf_context_describe)
 
     def set_seed(self, seed: int) -> None:
         """Changes the seed of later draws."""

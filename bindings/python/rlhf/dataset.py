@@ -118,12 +118,12 @@ class Dataset(ContextHandle):
         self._call(_ffi.lib.rlhf_dataset_append, ctypes.byref(row))
 
     def __len__(self) -> int:
-        return int(_ffi.lib.rlhf_dataset_rows(self))
+        return int(self._read(_ffi.lib.rlhf_dataset_rows))
 
     @property
     def skipped(self) -> int:
         """How many bad rows were left out."""
-        return int(_ffi.lib.rlhf_dataset_skipped(self))
+        return int(self._read(_ffi.lib.rlhf_dataset_skipped))
 
     def _row(self, index: int) -> Any:
         row = _ffi.Row(struct_size=ctypes.sizeof(_ffi.Row))

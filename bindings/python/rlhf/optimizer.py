@@ -89,4 +89,4 @@ class Optimizer(ContextHandle):
     @property
     def steps(self) -> int:
         """How many steps were taken."""
-        return int(_ffi.lib.rlhf_optimizer_steps(self))
+        return int(self._read(_ffi.lib.rlhf_optimizer_steps))

@@ -37,7 +37,7 @@ class Pipeline(ContextHandle):
         )
 
     def __len__(self) -> int:
-        return int(_ffi.lib.rlhf_pipeline_stages(self))
+        return int(self._read(_ffi.lib.rlhf_pipeline_stages))
 
     def __getitem__(self, index: int) -> Stage:
         if index < 0:

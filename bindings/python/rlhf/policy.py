@@ -191,7 +191,8 @@ class Policy(ContextHandle):
         tokenizer: Tokenizer | None = None,
         **options: Unpack[RolloutOptions],
     ) -> Iterator[str]:
-        """Completes one text piece by piece; a piece is whole characters. Leaving the loop stops the sampling.
+        """Completes one text piece by piece; a piece is whole characters. Leaving the loop stops the sampling; other
+        calls in the same context wait until it is done.
 
         >>> "".join(policy.stream("a cat", max_new_tokens=8, seed=3)) == policy.generate(["a cat"],
         ...     max_new_tokens=8, seed=3)[0]
@@ -202,16 +203,16 @@ class Policy(ContextHandle):
     @property
     def vocabulary(self) -> int:
         """How many token ids the model knows."""
-        return int(_ffi.lib.rlhf_policy_vocabulary(self))
+        return int(self._read(_ffi.lib.rlhf_policy_vocabulary))
 
     @property
     def positions(self) -> int:
         """The longest sequence that the model can take, in tokens."""
-        return int(_ffi.lib.rlhf_policy_positions(self))
+        return int(self._read(_ffi.lib.rlhf_policy_positions))
 
     def parameters(self, *, copy: bool = True) -> Iterator[Parameter]:
         """Yields the tensors. copy=False: views, which the next call that changes the policy makes invalid."""
-        for index in range(int(_ffi.lib.rlhf_policy_parameter_count(self))):
+        for index in range(int(self._read(_ffi.lib.rlhf_policy_parameter_count))):
             yield self.parameter(index, copy=copy)
 
     def parameter(self, index: int, *, copy: bool = True) -> Parameter:
@@ -239,8 +240,7 @@ class Policy(ContextHandle):
 
     def describe(self) -> str:
         """Says in one line what the model is."""
-        with self._core.lock:
-            return _handle.text(_ffi.lib.rlhf_policy_describe, self)
+        return self._text(_ffi.lib.rlhf_policy_describe)
 
     def __repr__(self) -> str:
         return "<rlhf.Policy closed>" if self.closed else f"<rlhf.Policy {self.describe()}>"

@@ -140,7 +140,7 @@ class Recipe(ContextHandle):
     @property
     def method(self) -> str:
         """The recipe's method."""
-        name: bytes = _ffi.lib.rlhf_recipe_method(self)
+        name: bytes = self._read(_ffi.lib.rlhf_recipe_method)
         return name.decode()
 
     def __repr__(self) -> str:

@@ -83,7 +83,7 @@ class RewardModel(ContextHandle):
     @property
     def positions(self) -> int:
         """The longest sequence that the model can score, in tokens."""
-        return int(_ffi.lib.rlhf_reward_model_positions(self))
+        return int(self._read(_ffi.lib.rlhf_reward_model_positions))
 
     def hash(self) -> str:
         """SHA-256 of all weights."""
@@ -91,5 +91,4 @@ class RewardModel(ContextHandle):
 
     def describe(self) -> str:
         """Says in one line what the model is."""
-        with self._core.lock:
-            return _handle.text(_ffi.lib.rlhf_reward_model_describe, self)
+        return self._text(_ffi.lib.rlhf_reward_model_describe)

@@ -241,19 +241,22 @@ class _Stopped(Exception):
     pass
 
 
-def _tokens(policy: Policy, prompts: Batch, options: Any) -> Iterator[int]:
-    """Yields tokens as they are sampled, from a thread of its own."""
+def _pieces(policy: Policy, tokenizer: Tokenizer, ids: list[int], options: Any) -> Iterator[str]:
+    """Yields pieces of text while a thread of its own samples them. That thread has the context meanwhile, so it also
+    makes the text."""
+    prompts, text = Batch([ids], context=policy.context), _Text(tokenizer, ids)
     ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
     stop = threading.Event()
 
     def hear(row: int, token: int, log_prob: float) -> None:
         if stop.is_set():
             raise _Stopped
-        ready.put(token)
+        ready.put(text.add(token))
 
     def sample() -> None:
         try:
             Rollout(policy, prompts, on_token=hear, **options)
+            ready.put(text.rest())
         except _Stopped:
             pass
         except BaseException as exception:
@@ -268,12 +271,13 @@ def _tokens(policy: Policy, prompts: Batch, options: Any) -> Iterator[int]:
         thread.start()
     try:
         while True:
-            token = ready.get()
-            if token is None:
+            piece = ready.get()
+            if piece is None:
                 return
-            if isinstance(token, BaseException):
-                raise token
-            yield token
+            if isinstance(piece, BaseException):
+                raise piece
+            if piece:
+                yield piece
     finally:
         stop.set()
         if thread is not None:
@@ -296,18 +300,3 @@ def stream(
     ids = tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
     rollout_options(options)  # complains now, not at the first piece
     return _pieces(policy, tokenizer, ids, options)
-
-
-def _pieces(policy: Policy, tokenizer: Tokenizer, ids: list[int], options: Any) -> Iterator[str]:
-    text = _Text(tokenizer, ids)
-    tokens = _tokens(policy, Batch([ids], context=policy.context), options)
-    try:
-        for token in tokens:
-            piece = text.add(token)
-            if piece:
-                yield piece
-    finally:
-        tokens.close()  # type: ignore[attr-defined]
-    rest = text.rest()
-    if rest:
-        yield rest

@@ -84,7 +84,7 @@ class Tokenizer(ContextHandle):
     @property
     def vocabulary(self) -> int:
         """One more than the largest token id."""
-        return int(_ffi.lib.rlhf_tokenizer_vocabulary(self))
+        return int(self._read(_ffi.lib.rlhf_tokenizer_vocabulary))
 
     def __len__(self) -> int:
         return self.vocabulary

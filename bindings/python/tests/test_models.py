@@ -1,7 +1,9 @@
 """The four roles on a model, rollouts, streams, optimizers."""
 
 import math
+import threading
 import unittest
+import unittest.mock
 
 import rlhf
 import tiny_model
@@ -168,11 +170,23 @@ class Rollouts(Case):
             options = {"max_new_tokens": 12, "seed": seed}
             self.assertEqual("".join(self.policy.stream("a cat", **options)), self.policy.generate(["a cat"], **options)[0])
 
-    def test_stream_can_be_left(self):
-        stream = self.policy.stream("a", max_new_tokens=60, ignore_stop=True)
-        first = next(stream)
-        stream.close()
+    def test_stream_comes_while_sampling_and_can_be_left(self):
+        from rlhf import rollout  # noqa: PLC0415
+
+        heard, add = [], rollout._Text.add
+        slow = threading.Event()
+
+        def slowly(text, token):
+            heard.append(token)
+            slow.wait(0.01)
+            return add(text, token)
+
+        with unittest.mock.patch.object(rollout._Text, "add", slowly):
+            stream = self.policy.stream("a", max_new_tokens=60, ignore_stop=True)
+            first = next(stream)
+            stream.close()
         self.assertTrue(first)
+        self.assertLess(len(heard), 30)
         self.assertEqual(len(self.policy.hash()), 64)
 
     def test_stream_errors_come_out(self):
