@@ -1,12 +1,11 @@
 """PPO from building blocks: the same weights, bit for bit, as the built-in trainer."""
 
 import minibatch_order
+import rlhf
 import tiny_model
 
-import rlhf
-
-SETTINGS = {"learning_rate": 1e-3, "kl_coef": 0.05, "temperature": 0.7, "response_length": 6, "seed": 42, "max_steps": 10,
-            "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "num_mini_batches": 2,
+SETTINGS = {"learning_rate": 1e-3, "kl_coef": 0.05, "temperature": 0.7, "response_length": 6, "seed": 42,
+            "max_steps": 10, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "num_mini_batches": 2,
             "num_ppo_epochs": 2, "shuffle_dataset": False, "max_grad_norm": 0}  # fmt: skip
 
 
@@ -20,11 +19,13 @@ def ppo(policy, prompts, iterations=10, micro=2, rows=8, epochs=2, minibatches=2
     schedule = {"learning_rate": 1e-3, "max_grad_norm": 0, "total_steps": iterations * epochs * minibatches}
     optimizers = rlhf.Optimizer(policy, **schedule), rlhf.Optimizer(critic, **schedule)
     scorer = rlhf.Scorer(many_a, context=policy.context)
-    kl_reward, gae, loss = (rlhf.Objective.builtin(name, context=policy.context) for name in ("kl_reward", "gae", "ppo"))
+    builtin = rlhf.Objective.builtin
+    kl_reward, gae, loss = (builtin(name, context=policy.context) for name in ("kl_reward", "gae", "ppo"))
 
     for iteration in range(iterations):
         texts = [prompts[(iteration * rows + i) % len(prompts)] for i in range(rows)]
-        rollout = policy.rollout(texts, max_new_tokens=6, temperature=temperature, seed=seed, first_prompt=iteration * rows)
+        sampling = {"temperature": temperature, "seed": seed, "first_prompt": iteration * rows}
+        rollout = policy.rollout(texts, max_new_tokens=6, **sampling)
         batch, offset, old = rollout.batch(), rollout.response_offset, rollout.log_prob
         score = scorer.score(rollout, prompts=texts)
         held = reference.log_probs(batch, temperature=temperature)

@@ -149,7 +149,7 @@ class Recipe(ContextHandle):
 
 def copy_of(pointer: ctypes.c_void_p | Recipe, context: Context) -> Recipe:
     """A recipe of our own with the values of another, which may be a borrowed pointer."""
-    method: bytes = _ffi.lib.rlhf_recipe_method(pointer)
+    method: bytes = context._core.invoke(_ffi.lib.rlhf_recipe_method, pointer)
     copy = Recipe(method.decode(), context=context)
     for key in copy:
         value = read_out(context._core, _ffi.lib.rlhf_recipe_get, pointer, key.encode())

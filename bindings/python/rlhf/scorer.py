@@ -25,7 +25,7 @@ class RewardFunction:
 
     def __init__(self, function: RewardCallable, name: str | None = None) -> None:
         self.function = function
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = name or str(getattr(function, "__name__", type(function).__name__))
         self.wanted: set[str] | None = set()  # None: everything
         self.needed: set[str] = set()
         for parameter in inspect.signature(function).parameters.values():

@@ -90,7 +90,7 @@ class Tokenizer(ContextHandle):
         return self.vocabulary
 
     def _special(self, which: int) -> int | None:
-        found: int = _ffi.lib.rlhf_tokenizer_special(self, which)
+        found: int = self._read(_ffi.lib.rlhf_tokenizer_special, which)
         return found if found >= 0 else None
 
     @property
@@ -115,7 +115,7 @@ class Tokenizer(ContextHandle):
 
     def find(self, token: str) -> int | None:
         """The id of a token by its spelling, None if there is none."""
-        found: int = _ffi.lib.rlhf_tokenizer_find(self, _handle.utf8(token, "token"))
+        found: int = self._read(_ffi.lib.rlhf_tokenizer_find, _handle.utf8(token, "token"))
         return found if found >= 0 else None
 
     def token(self, id: int) -> str:

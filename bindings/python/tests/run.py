@@ -42,7 +42,7 @@ def main(numpy, *names):
         os.environ["RLHF_TEST_WITHOUT_NUMPY"] = "1"
     else:
         try:
-            import numpy as _  # noqa: F401, PLC0415
+            import numpy as _  # noqa: F401
         except ImportError:
             print("NumPy is not installed")
             return 77

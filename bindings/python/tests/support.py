@@ -27,8 +27,9 @@ def python(code, **keywords):
     if os.environ.get("RLHF_TEST_WITHOUT_NUMPY"):
         code = "import sys; sys.modules['numpy'] = None\n" + code
     return subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=120, **keywords
-    )
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=120, check=False,
+        **keywords,
+    )  # fmt: skip
 
 
 class Case(unittest.TestCase):

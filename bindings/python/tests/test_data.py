@@ -118,7 +118,7 @@ class Batches(Case):
             rlhf.Batch([[5], [7]], [[6], []]),
         ]
         if rlhf.have_numpy():
-            import numpy as np  # noqa: PLC0415
+            import numpy as np
 
             made.append(rlhf.Batch.from_arrays(np.array([0, 2, 3]), np.array([5, 6, 7], "uint8"), np.ones(2, int)))
             self.assertIsInstance(made[0].tokens, np.ndarray)
@@ -202,7 +202,8 @@ class Recipes(Case):
         with open(path, "w") as file:
             file.write(
                 "stages:\n  - name: one\n    method: sft\n    model_name_or_path: base\n    dataset_name: rows.jsonl\n"
-                "  - name: two\n    method: ppo\n    model_name_or_path: stage:one\n    scorer: length\n    kl_coef: 0.5\n"
+                "  - name: two\n    method: ppo\n    model_name_or_path: stage:one\n    scorer: length\n"
+                "    kl_coef: 0.5\n"
             )
         try:
             pipeline = rlhf.Pipeline(path, directory)

@@ -39,7 +39,8 @@ class Declarations(unittest.TestCase):
     def test_every_exported_symbol(self):
         if shutil.which("nm") is None:
             self.skipTest("nm is not installed")
-        listing = subprocess.run(["nm", "-D", "--defined-only", _ffi.lib._name], capture_output=True, text=True, check=True)
+        command = ["nm", "-D", "--defined-only", _ffi.lib._name]
+        listing = subprocess.run(command, capture_output=True, text=True, check=True)
         exported = {line.split()[-1].partition("@")[0] for line in listing.stdout.splitlines() if " T " in line}
         self.assertEqual(sorted(exported), sorted(_ffi.FUNCTIONS))
 
@@ -94,9 +95,8 @@ class Declarations(unittest.TestCase):
             lines.append(f'printf("{name} %zu\\n", sizeof({name}));')
             expected.append(f"{name} {ctypes.sizeof(kind)}")
             for member, *_ in kind._fields_:
-                lines.append(
-                    f'printf("{name}.{member} %zu %zu\\n", offsetof({name}, {member}), sizeof((({name} *)0)->{member}));'
-                )
+                place = f"offsetof({name}, {member}), sizeof((({name} *)0)->{member})"
+                lines.append(f'printf("{name}.{member} %zu %zu\\n", {place});')
                 field = getattr(kind, member)
                 expected.append(f"{name}.{member} {field.offset} {field.size}")
         with tempfile.TemporaryDirectory() as directory:
@@ -111,15 +111,15 @@ class Declarations(unittest.TestCase):
 
     def test_no_member_is_missing(self):
         for name, (kind, body) in self.structs().items():
-            body = re.sub(r"\(\*(\w+)\)\s*\([^;]*\)", r"\1", body)  # function pointers
+            plain = re.sub(r"\(\*(\w+)\)\s*\([^;]*\)", r"\1", body)  # function pointers
             members = []
-            for statement in body.split(";"):
+            for statement in plain.split(";"):
                 names = re.sub(r"\[\w+\]", "", statement).split(",")
                 members += [re.search(r"(\w+)\s*$", part)[1] for part in names if part.strip()]
             self.assertEqual(members, [member for member, *_ in kind._fields_], name)
 
     def test_every_status_has_an_exception(self):
-        from rlhf import errors  # noqa: PLC0415
+        from rlhf import errors
 
         for name in re.findall(r"RLHF_E_\w+", (INCLUDE / "base.h").read_text()):
             status = getattr(_ffi, name)

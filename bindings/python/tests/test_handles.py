@@ -63,7 +63,7 @@ class Handles(Case):
             self.policy.log_probs(batch)
 
     def test_no_copies_of_handles(self):
-        import copy  # noqa: PLC0415
+        import copy
 
         with self.assertRaises(TypeError):
             copy.copy(self.policy)
@@ -229,8 +229,8 @@ class Threads(Case):
         self.assertEqual(done.stdout.split("\n")[:2], ["64", "child 0 64"], done.stderr)
 
     def test_nothing_of_the_hosts_is_changed(self):
-        import locale  # noqa: PLC0415
-        import signal  # noqa: PLC0415
+        import locale
+        import signal
 
         def host():
             handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)]

@@ -38,7 +38,8 @@ class Interrupts(Case):
         self.assertLess(time.monotonic() - started, 20)
 
     def test_a_long_run_without_python_in_it(self):
-        policy = tiny_model.policy(hidden_size=64, intermediate_size=128)
+        size = {"hidden_size": 64, "intermediate_size": 128}
+        policy = tiny_model.policy(**size)
         run = self.directory()
         settings = {"train_dataset": TEXTS, "learning_rate": 1e-3, "logging_steps": 10**6, "save_steps": 0}
         trainer = rlhf.Trainer("sft", policy, output_dir=run, max_steps=10**7, **settings)
@@ -48,8 +49,8 @@ class Interrupts(Case):
         self.assertEqual(os.listdir(os.path.join(run, "checkpoints")), [f"step-{step}"])
         self.assertIsNone(trainer.step())  # the request is used up: the next call is not stopped
         trainer.close()
-        resumed = rlhf.Trainer("sft", tiny_model.policy(hidden_size=64, intermediate_size=128), output_dir=run, resume=True,
-                               max_steps=10**7, **settings)  # fmt: skip
+        again = tiny_model.policy(**size)
+        resumed = rlhf.Trainer("sft", again, output_dir=run, resume=True, max_steps=10**7, **settings)
         self.assertEqual(resumed.progress().step, step)
 
     def test_a_rollout(self):

@@ -56,7 +56,7 @@ class Models(Case):
         with self.assertRaises(rlhf.InvalidError):
             self.policy.log_probs(rlhf.Batch([[]], [[3]]))
         if rlhf.have_numpy():
-            import numpy as np  # noqa: PLC0415
+            import numpy as np
 
             self.assertEqual((type(log_prob), log_prob.dtype), (np.ndarray, np.float32))
 
@@ -103,10 +103,9 @@ class Models(Case):
             self.policy.parameter(10**6)
 
     def test_reward_and_value_models_learn(self):
-        for model, score, backward, count in (
-            (model := rlhf.RewardModel.from_policy(self.policy), model.score, model.backward, 2),
-            (model := rlhf.ValueModel.from_policy(self.policy), model.values, model.backward, 3),
-        ):
+        reward_model, critic = rlhf.RewardModel.from_policy(self.policy), rlhf.ValueModel.from_policy(self.policy)
+        for model, score, count in ((reward_model, reward_model.score, 2), (critic, critic.values, 3)):
+            backward = model.backward
             optimizer = rlhf.Optimizer(model, learning_rate=1e-2, schedule="constant")
             before = numbers(score(self.batch))
             self.assertEqual(len(before), count)
@@ -168,10 +167,11 @@ class Rollouts(Case):
     def test_stream_is_generate(self):
         for seed in range(4):
             options = {"max_new_tokens": 12, "seed": seed}
-            self.assertEqual("".join(self.policy.stream("a cat", **options)), self.policy.generate(["a cat"], **options)[0])
+            whole = self.policy.generate(["a cat"], **options)
+            self.assertEqual(["".join(self.policy.stream("a cat", **options))], whole)
 
     def test_stream_comes_while_sampling_and_can_be_left(self):
-        from rlhf import rollout  # noqa: PLC0415
+        from rlhf import rollout
 
         heard, add = [], rollout._Text.add
         slow = threading.Event()
@@ -208,7 +208,7 @@ class Rollouts(Case):
 
     def test_pieces_are_whole_characters(self):
         """Bytes of one character in tokens of their own: nothing goes out before the last of them."""
-        import json  # noqa: PLC0415
+        import json
 
         class Bytes:
             """A tokenizer of bytes, as far as the stream uses one."""
@@ -216,7 +216,7 @@ class Rollouts(Case):
             def decode(self, ids, *, skip_special=False):
                 return bytes(ids).decode(errors="replace")
 
-        from rlhf.rollout import _Text  # noqa: PLC0415
+        from rlhf.rollout import _Text
 
         text = _Text(Bytes(), [65])
         said = [text.add(byte) for byte in "aä€😀".encode()] + [text.rest()]

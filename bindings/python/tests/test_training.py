@@ -10,7 +10,10 @@ import tiny_model
 from support import Case
 
 TEXTS = [{"text": f"{subject} {verb}."} for subject in ("a cat", "tom", "lily") for verb in ("sat", "ran", "sang")]
-PAIRS = [{"prompt": "a cat", "chosen": " sat.", "rejected": " zzz"}, {"prompt": "tom", "chosen": " ran", "rejected": "?"}]
+PAIRS = [
+    {"prompt": "a cat", "chosen": " sat.", "rejected": " zzz"},
+    {"prompt": "tom", "chosen": " ran", "rejected": "?"},
+]
 ANSWERS = [{"prompt": "a cat", "completion": " sat."}, {"prompt": "tom", "completion": " ran."}]
 
 
@@ -53,7 +56,7 @@ class Trainers(Case):
             rlhf.PPOTrainer(model)
 
     def test_settings(self):
-        import dataclasses  # noqa: PLC0415
+        import dataclasses
 
         @dataclasses.dataclass
         class Config:
@@ -105,7 +108,7 @@ class Trainers(Case):
         seen, phases = [], set()
         trainer = rlhf.Trainer(
             "ppo", self.policy, reward_funcs=many_a, train_dataset=tiny_model.PROMPTS, response_length=3, max_steps=1,
-            on_metrics=lambda metrics: seen.append(metrics), on_progress=lambda progress: phases.add(progress.phase),
+            on_metrics=seen.append, on_progress=lambda progress: phases.add(progress.phase),
         )  # fmt: skip
         trainer.train()
         self.assertEqual(seen[0], trainer.metrics())
@@ -167,7 +170,7 @@ class Trainers(Case):
     def test_named_builtin_objectives(self):
         trainer = rlhf.Trainer(
             "reinforce", self.policy, reward_funcs=many_a, train_dataset=tiny_model.PROMPTS, response_length=3,
-            max_steps=1, advantage_objective=rlhf.Objective.builtin("reinforce", baseline=0), reward_objective="kl_reward",
+            advantage_objective=rlhf.Objective.builtin("reinforce", baseline=0), reward_objective="kl_reward", max_steps=1,
         )  # fmt: skip
         self.assertEqual(trainer.train().global_step, 1)
         with self.fails(rlhf.InvalidError, "advantage"):
