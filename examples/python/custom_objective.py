@@ -6,9 +6,8 @@ and d s / d log_prob_t = s / length. A is the response's advantage (here leave-o
 
 import math
 
-import tiny_model
-
 import rlhf
+import tiny_model
 
 
 @rlhf.objective("policy_loss", name="gspo")

@@ -1,8 +1,7 @@
 """Rewards as functions: a column of the data, token ids, a weighted sum, and what cannot be judged."""
 
-import tiny_model
-
 import rlhf
+import tiny_model
 
 
 @rlhf.reward

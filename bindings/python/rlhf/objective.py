@@ -435,7 +435,7 @@ def _piece_of(function: Callable[..., Any]) -> str:
             if text.rpartition(".")[2] == piece.inputs.__name__:
                 return piece.name
     raise TypeError(
-        f"{function.__name__}: which piece is it? Say @rlhf.objective(\"policy_loss\"), or one of {', '.join(PIECES)}"
+        f'{function.__name__}: which piece is it? Say @rlhf.objective("policy_loss"), or one of {", ".join(PIECES)}'
     )
 
 

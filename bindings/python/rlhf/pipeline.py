@@ -32,9 +32,7 @@ class Pipeline(ContextHandle):
     ) -> None:
         """Reads and checks a file; every stage's run directory is directory/NAME."""
         super().__init__(resolve(context))
-        self._make(
-            _ffi.lib.rlhf_pipeline_load, self.context, _handle.path_bytes(path), _handle.path_bytes(directory)
-        )
+        self._make(_ffi.lib.rlhf_pipeline_load, self.context, _handle.path_bytes(path), _handle.path_bytes(directory))
 
     def __len__(self) -> int:
         return int(self._read(_ffi.lib.rlhf_pipeline_stages))

@@ -48,8 +48,13 @@ def keys(method: str) -> list[Key]:
             raise errors.from_status(status)
         found.append(
             Key(
-                view.name.decode(), _TYPES[view.type], (view.default_value or b"").decode(),
-                tuple((view.choices or b"").decode().split()), (view.help or b"").decode(), view.minimum, view.maximum,
+                view.name.decode(),
+                _TYPES[view.type],
+                (view.default_value or b"").decode(),
+                tuple((view.choices or b"").decode().split()),
+                (view.help or b"").decode(),
+                view.minimum,
+                view.maximum,
             )
         )
     if not found:
@@ -75,9 +80,7 @@ def read_out(core: _handle.Core, function: Any, *arguments: Any) -> str:
     needed = ctypes.c_size_t(256)
     while True:
         buffer = ctypes.create_string_buffer(needed.value)
-        status = core.call(
-            function, *arguments, buffer, len(buffer), ctypes.byref(needed), allow=(_ffi.RLHF_E_RANGE,)
-        )
+        status = core.call(function, *arguments, buffer, len(buffer), ctypes.byref(needed), allow=(_ffi.RLHF_E_RANGE,))
         if status == _ffi.RLHF_OK:
             return buffer.value.decode(errors="replace")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import rlhf
 from support import EXAMPLES, PACKAGE, UNDER_SANITIZER, Case, environment
 
-ONCE = bool(os.environ.get("RLHF_TEST_WITHOUT_NUMPY"))  # what NumPy does not change runs once
+BACKEND = "import sys; sys.path.insert(0, '.'); import build_backend; "
 
 
 def tool(name):
@@ -27,25 +27,22 @@ class Package(Case):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout
 
-    @unittest.skipIf(ONCE, "done with NumPy")
     def test_mypy_strict(self):
         if tool("mypy") is None:
             self.skipTest("mypy is not installed")
         self.run_tool(tool("mypy"), "--cache-dir", self.directory(), cwd=PACKAGE)
 
-    @unittest.skipIf(ONCE, "done with NumPy")
     def test_ruff(self):
         if tool("ruff") is None:
             self.skipTest("ruff is not installed")
         self.run_tool(tool("ruff"), "check", "--no-cache", ".", str(EXAMPLES), cwd=PACKAGE)
 
-    @unittest.skipUnless(ONCE, "done without NumPy, as an empty environment has none")
     @unittest.skipIf(UNDER_SANITIZER, "a release build would be tested")
     def test_wheel_in_an_empty_environment(self):
         if tool("meson") is None or tool("ninja") is None:
             self.skipTest("Meson or ninja is not in PATH")
         directory = Path(self.directory())
-        code = f"import sys; sys.path.insert(0, '.'); import build_backend; print(build_backend.build_wheel({str(directory)!r}))"
+        code = BACKEND + f"print(build_backend.build_wheel({str(directory)!r}))"
         name = self.run_tool(sys.executable, "-c", code, cwd=PACKAGE).split()[-1]
         with zipfile.ZipFile(directory / name) as wheel:
             self.assertIsNone(wheel.testzip())
@@ -61,10 +58,9 @@ class Package(Case):
         self.assertIn("False", said)
         self.assertIn("step 40", self.run_tool(str(python), str(EXAMPLES / "quickstart.py"), env=child))
 
-    @unittest.skipIf(ONCE, "done with NumPy")
     def test_sdist_has_all_it_takes(self):
         directory = self.directory()
-        code = f"import sys; sys.path.insert(0, '.'); import build_backend; print(build_backend.build_sdist({directory!r}))"
+        code = BACKEND + f"print(build_backend.build_sdist({directory!r}))"
         name = self.run_tool(sys.executable, "-c", code, cwd=PACKAGE).split()[-1]
         with tarfile.open(os.path.join(directory, name)) as archive:
             names = {entry.name.partition("/")[2] for entry in archive}
@@ -73,16 +69,16 @@ class Package(Case):
             self.assertIn(part, names)
 
     def test_a_missing_library_is_an_import_error(self):
-        for library, part in (("/nowhere/librlhf.so", "/nowhere/librlhf.so"), ("/lib/libc.so.6", "no rlhf_status_name")):
+        foreign = os.path.join(self.directory(), "librlhf.so")  # a file, but no library
+        Path(foreign).write_bytes(b"not a library")
+        for library in ("/nowhere/librlhf.so", foreign):
             done = subprocess.run(
                 [sys.executable, "-c", "import rlhf"], env=environment(RLHF_LIBRARY=library), capture_output=True,
                 text=True, check=False,
             )  # fmt: skip
-            if "libc" in library and not os.path.exists(library):
-                part = "libc"
             self.assertNotEqual(done.returncode, 0)
             self.assertIn("ImportError", done.stderr)
-            self.assertIn(part, done.stderr)
+            self.assertIn(library, done.stderr)
 
     def test_versions(self):
         self.assertEqual(".".join(map(str, rlhf.library_version())), rlhf.__version__)

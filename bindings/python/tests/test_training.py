@@ -170,7 +170,8 @@ class Trainers(Case):
     def test_named_builtin_objectives(self):
         trainer = rlhf.Trainer(
             "reinforce", self.policy, reward_funcs=many_a, train_dataset=tiny_model.PROMPTS, response_length=3,
-            advantage_objective=rlhf.Objective.builtin("reinforce", baseline=0), reward_objective="kl_reward", max_steps=1,
+            advantage_objective=rlhf.Objective.builtin("reinforce", baseline=0), reward_objective="kl_reward",
+            max_steps=1,
         )  # fmt: skip
         self.assertEqual(trainer.train().global_step, 1)
         with self.fails(rlhf.InvalidError, "advantage"):
