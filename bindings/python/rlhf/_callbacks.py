@@ -33,7 +33,10 @@ def count() -> int:
 
 
 def _destroy(number: int | None) -> None:
-    forget(number)
+    try:
+        forget(number)
+    except KeyboardInterrupt:
+        _interrupt.again()
 
 
 destroy = _ffi.DestroyFn(_destroy)

@@ -127,8 +127,14 @@ class Core:
         while self._waiting and self.lock.acquire(blocking=False):
             try:
                 while self._waiting:
-                    cell, function = self._waiting.popleft()
-                    function(ctypes.byref(cell))
+                    function, cell = None, None
+                    try:
+                        cell, function = self._waiting.popleft()
+                        function(ctypes.byref(cell))
+                    except BaseException:  # Ctrl-C before the call: a released cell is NULL
+                        if cell:
+                            self._waiting.appendleft((cell, function))
+                        raise
             finally:
                 self.lock.release()
 
@@ -145,8 +151,16 @@ class Owner:
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # At the interpreter's end the process gives everything back, and nothing may run in Python any more.
-        if self.cell and not finalizing():
-            self.core.release(self.cell, self.function)
+        try:
+            if not finalizing():
+                if self.cell:
+                    self.core.release(self.cell, self.function)
+                self.gone()
+        except KeyboardInterrupt:  # Python would print and forget it here
+            _interrupt.again()
+
+    def gone(self) -> None:
+        """What else goes with the object."""
 
 
 class Handle:

@@ -6,6 +6,7 @@ is left alone and runs when a callback does."""
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import select
@@ -77,6 +78,13 @@ def _handler(signum: int, frame: Any) -> None:
         _watch.cancel()
     if _depth > 0:
         raise KeyboardInterrupt
+
+
+def again() -> None:
+    """Ctrl-C came where Python forgets exceptions (a destructor): it comes again when that is over."""
+    timer = threading.Timer(0.01, _thread.interrupt_main)
+    timer.daemon = True
+    timer.start()
 
 
 def user_code(function: Callable[..., Any], *arguments: Any) -> Any:

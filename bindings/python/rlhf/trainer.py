@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import os
-import sys
 from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Sequence, Union
 
 from . import _callbacks, _ffi, _handle
@@ -93,10 +92,8 @@ class _Listening(_handle.Owner):
         super().__init__(core, _ffi.lib.rlhf_trainer_release)
         self.number = _callbacks.keep(listener)
 
-    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        super().__del__(finalizing)
-        if not finalizing():
-            _callbacks.forget(self.number)
+    def gone(self) -> None:
+        _callbacks.forget(self.number)
 
 
 def _settings(args: Any) -> dict[str, Any]:

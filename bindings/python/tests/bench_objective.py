@@ -6,9 +6,8 @@ import math
 import sys
 import time
 
-import tiny_model
-
 import rlhf
+import tiny_model
 
 SIZE = {"hidden_size": 320, "intermediate_size": 860, "num_hidden_layers": 8, "num_attention_heads": 8,
         "num_key_value_heads": 8, "max_position_embeddings": 128, "initializer_range": 0.02}  # fmt: skip
