@@ -127,13 +127,11 @@ class Core:
         while self._waiting and self.lock.acquire(blocking=False):
             try:
                 while self._waiting:
-                    function, cell = None, None
+                    share = self._waiting.popleft()
                     try:
-                        cell, function = self._waiting.popleft()
-                        function(ctypes.byref(cell))
-                    except BaseException:  # Ctrl-C before the call: a released cell is NULL
-                        if cell:
-                            self._waiting.appendleft((cell, function))
+                        share[1](ctypes.byref(share[0]))
+                    except BaseException:  # Ctrl-C: what was released is NULL, and NULL can be released again
+                        self._waiting.appendleft(share)
                         raise
             finally:
                 self.lock.release()

@@ -84,10 +84,10 @@ class Interrupts(Case):
                 signal.raise_signal(signal.SIGINT)
 
         once = []
-        with unittest.mock.patch.object(_handle.Core, "release", interrupted_release):
-            with self.assertRaises(KeyboardInterrupt):
-                rlhf.Batch([[1]]).close()
-                time.sleep(5)
+        patch = unittest.mock.patch.object(_handle.Core, "release", interrupted_release)
+        with patch, self.assertRaises(KeyboardInterrupt):
+            rlhf.Batch([[1]]).close()
+            time.sleep(5)
         self.assertEqual(once, [1])
 
     def test_again_and_again(self):
