@@ -11,7 +11,8 @@ import unittest
 from pathlib import Path
 
 from rlhf import _ffi
-from support import ROOT
+from rlhf.objective import PIECES
+from support import PACKAGE, ROOT
 
 INCLUDE = ROOT / "include" / "rlhf"
 HEADERS = sorted(INCLUDE.glob("*.h"))
@@ -35,6 +36,12 @@ class Declarations(unittest.TestCase):
         declared = set(re.findall(r"RLHF_API\s[^;(]*?\b(rlhf_\w+)\s*\(", self.text))
         self.assertGreater(len(declared), 100)
         self.assertEqual(sorted(declared), sorted(_ffi.FUNCTIONS))
+
+    def test_every_function_is_reached_by_a_class(self):
+        modules = [file for file in (PACKAGE / "rlhf").glob("*.py") if file.name != "_ffi.py"]
+        text = "\n".join(file.read_text() for file in modules)
+        used = set(re.findall(r"rlhf_\w+", text)) | {f"rlhf_objective_{piece}" for piece in PIECES}
+        self.assertEqual(sorted(set(_ffi.FUNCTIONS) - used), [])
 
     def test_every_exported_symbol(self):
         if shutil.which("nm") is None:
