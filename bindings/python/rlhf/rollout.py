@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import queue
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Sequence, TypedDict
 
@@ -280,7 +281,7 @@ def _pieces(policy: Policy, tokenizer: Tokenizer, ids: list[int], options: Any) 
                 yield piece
     finally:
         stop.set()
-        if thread is not None:
+        if thread is not None and not sys.is_finalizing():  # then it has been stopped, and never ends
             thread.join()
 
 

@@ -1,5 +1,6 @@
 """The wheel in an empty environment; mypy and ruff where they are installed; the search for the library."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -41,6 +42,8 @@ class Package(Case):
     def test_wheel_in_an_empty_environment(self):
         if tool("meson") is None or tool("ninja") is None:
             self.skipTest("Meson or ninja is not in PATH")
+        if importlib.util.find_spec("ensurepip") is None:
+            self.skipTest("this Python cannot make environments (Debian: python3-venv)")
         directory = Path(self.directory())
         code = BACKEND + f"print(build_backend.build_wheel({str(directory)!r}))"
         name = self.run_tool(sys.executable, "-c", code, cwd=PACKAGE).split()[-1]
