@@ -2,8 +2,8 @@
 # Builds and runs the tests; the last line is "N passed, N failed, N skipped".
 #
 #   tests/run.sh                        everything, optimised build
-#   tests/run.sh --suite parity         one suite (unit gradient parity exact fault fuzz header lint e2e examples abi);
-#                                       repeatable
+#   tests/run.sh --suite parity         one suite (unit gradient parity exact fault fuzz header lint e2e examples abi
+#                                       python); repeatable
 #   tests/run.sh --setup asan           address and undefined-behaviour sanitizers
 #   tests/run.sh --setup tsan           thread sanitizer
 #   tests/run.sh --setup valgrind       under valgrind
