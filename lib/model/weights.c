@@ -135,8 +135,7 @@ rlhf_status rlhfi_model_add_value_head(rlhfi_model *model)
         return RLHF_OK;
     if (model->weights->half != NULL)
         return rlhfi_fail(model->context, RLHF_E_UNSUPPORTED,
-                          "value head: the policy's weights are bfloat16 only; float32 weights (compute may be bfloat16) "
-                          "can carry one");
+                          "value head: the policy's weights are bfloat16; only float32 weights can carry one");
     RLHFI_TRY(rlhfi_weights_create(&grown, model->context, RLHF_FLOAT32, count + width));
     if (model->gradient != NULL)
         gradient = rlhfi_calloc(model->context, (size_t)grown->count, sizeof *gradient);

@@ -25,15 +25,15 @@ static const struct {
     {"ppo", false, false, "40077fb5153f6851f11fbe8944e789995a3c1e8c16692699b6807f9bc394f252"},
     {"ppo", true, false, "b6c47451542a89f3553e086d6b9905474fb8c3b0447654a2947a041e9d8081ec"},
     {"ppo", false, true, "0aefc90a7862d12a9a289b29a5165603938c007edc52a32f5e5fea837e9f555c"},
-    {"sft", false, false, "a7382e0491c41cf1daaaa2ad2cb867f3b4016f62e9e018a4c78ef3c1fb7e5cdd",
+    {"sft", false, false, "a636d475684c76f6a5d1ab4f91866a816e020f67b5c12397997d91ce8192c30c",
      RLHF_BFLOAT16, RLHF_FLOAT32},
-    {"sft", true, false, "b9811999f922e2dde40d1f817ac890453a4a7ab4ec72ff8d346c301bd1ee0e8a",
+    {"sft", true, false, "67788e13207d3acc2c89e067fbdc43db5860433ac7ee0c8c45eb78fd77799ea3",
      RLHF_BFLOAT16, RLHF_BFLOAT16},
-    {"reward", false, false, "a0718c460e23f8151eb1ec059076678dd4ae34f7f2ccf8f20700e5f78d33544b",
+    {"reward", false, false, "9b716c8bb7fe2cc7dd12d9ef9ca526318a495e489575ff8f52440beea3764dcd",
      RLHF_BFLOAT16, RLHF_BFLOAT16},
-    {"ppo", false, false, "fe3515d257d494f6efcf57915ee9e2077f43d8e107a955f4fe0090ec3c818aaf",
+    {"ppo", false, false, "2da7601184b067b10bae0b8531589378cefef74cd857ebc61275a50f3afa0101",
      RLHF_BFLOAT16, RLHF_FLOAT32},
-    {"ppo", true, false, "615827673c72c80f36ad3acc8c021c72bda64e8880e451187a7bcf566fa61833",
+    {"ppo", true, false, "de4dcdc5a348d1fafa1e2983c5b53a9b48885ad72c0051cded1ff23c2d674089",
      RLHF_BFLOAT16, RLHF_BFLOAT16},
 };
 enum { RECORDED = sizeof recorded / sizeof recorded[0] };
@@ -81,8 +81,8 @@ static void test_hashes(void **state)
             train(context, i, hex);
             if (strcmp(hex, recorded[i].sha256) != 0) {
                 const char *variant = recorded[i].share ? " (one trunk)" : recorded[i].gpt2 ? " (gpt2)" : "";
-                print_message("%s%s, formats %d %d, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method, variant,
-                              (int)recorded[i].compute_format, (int)recorded[i].weight_format,
+                print_message("%s%s, formats %d %d, threads %d, cpu mask %x, blis %d: %s\n", recorded[i].method,
+                              variant, (int)recorded[i].compute_format, (int)recorded[i].weight_format,
                               (int)machines[m].threads,
                               (unsigned)machines[m].cpu_mask, (int)machines[m].use_blis, hex);
                 wrong++;
