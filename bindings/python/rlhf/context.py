@@ -108,20 +108,23 @@ class Context(_handle.Handle):
         a slash is looked for as the system's loader does."""
         self._call(_ffi.lib.rlhf_plugin_load, _handle.path_bytes(path))
 
-    def add_scorer(self, name: str, make: Callable[[str], Any]) -> None:
-        """Gives this context a scorer by name. make(argument) returns anything that `Scorer` takes; argument: what
-        stands behind the colon of "name:argument", else "".
+    def add_scorer(self, name: str, make: plugin.Maker) -> None:
+        """Gives this context a scorer by name. make(context, argument) returns anything that `Scorer` takes; argument:
+        what stands behind the colon of "name:argument", else "". A function that holds the context itself would keep
+        both alive for ever.
 
         >>> context = rlhf.Context(threads=1)
-        >>> context.add_scorer("count", lambda letter: lambda completions: [text.count(letter) for text in completions])
+        >>> def count(context, letter):
+        ...     return lambda completions: [text.count(letter) for text in completions]
+        >>> context.add_scorer("count", count)
         >>> float(rlhf.Scorer.named("count:a", context=context).score(prompts=[""], completions=["banana"])[0])
         3.0
         """
         plugin.add_scorer(self, name, make)
 
-    def add_objective(self, name: str, make: Callable[[str], Any]) -> None:
-        """Gives this context an objective by name. make(argument) returns anything that `Objective` takes, a built-in
-        one's name, or an Objective, which is closed: whoever asks for the name owns it then."""
+    def add_objective(self, name: str, make: plugin.Maker) -> None:
+        """Gives this context an objective by name. make(context, argument) returns anything that `Objective` takes, a
+        built-in one's name, or an Objective, which is closed: whoever asks for the name owns it then."""
         plugin.add_objective(self, name, make)
 
     def has_scorer(self, text: str) -> bool:

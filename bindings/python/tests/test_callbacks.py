@@ -418,47 +418,48 @@ class Names(Case):
 
     def test_scorers(self):
         self.context.add_scorer(
-            "count", lambda letter: lambda completions: [text.count(letter) for text in completions]
+            "count", lambda context, letter: lambda completions: [text.count(letter) for text in completions]
         )
         self.assertEqual(self.score("count:a", ["banana", "tom"]), [3.0, 0.0])
         self.assertEqual(self.score("count:b", ["banana", "tom"]), [1.0, 0.0])
         self.assertTrue(self.context.has_scorer("count:x"))
         self.assertFalse(self.context.has_scorer("counts"))
         kept = rlhf.Scorer(lambda completions: [7.0] * len(completions), context=self.context)
-        self.context.add_scorer("kept", lambda argument: kept)
+        self.context.add_scorer("kept", lambda context, argument: kept)
         self.assertEqual([self.score("kept", ["x"]) for _ in range(2)], [[7.0], [7.0]])
         self.assertFalse(kept.closed)
         with self.fails(rlhf.InvalidError, "nearest is count"):
             self.score("coumt", [])
         for name in ("count", "a:b", ""):
             with self.assertRaises(rlhf.InvalidError):
-                self.context.add_scorer(name, lambda argument: kept)
+                self.context.add_scorer(name, lambda context, argument: kept)
         with self.assertRaises(TypeError):
             self.context.add_scorer("other", 3)
 
     def test_objectives(self):
-        self.context.add_objective("ppo", lambda text: rlhf.Objective.builtin("ppo", context=self.context,
-                                                                              cliprange=float(text)))  # fmt: skip
-        self.context.add_objective("shifted", lambda text: Shifted())
-        self.context.add_objective("builtin", lambda text: text)
+        self.context.add_objective(
+            "ppo", lambda context, text: rlhf.Objective.builtin("ppo", context=context, cliprange=float(text))
+        )
+        self.context.add_objective("shifted", lambda context, text: Shifted())
+        self.context.add_objective("builtin", lambda context, text: text)
         self.assertEqual(rlhf.Objective.named("ppo:0.3", context=self.context)["cliprange"], 0.3)
         self.assertEqual(rlhf.Objective.named("builtin:gae", context=self.context)["lam"], 0.95)
         mine = rlhf.Objective.named("shifted", context=self.context)
         mine["scale"] = 2
         self.assertEqual(mine["scale"], 2)
         once = rlhf.Objective.builtin("ppo", context=self.context)
-        self.context.add_objective("once", lambda text: once)
+        self.context.add_objective("once", lambda context, text: once)
         rlhf.Objective.named("once", context=self.context)
         self.assertTrue(once.closed)
         with self.fails(rlhf.InvalidError, "closed"):
             rlhf.Objective.named("once", context=self.context)
 
     def test_makers_that_fail(self):
-        def fail(argument):
+        def fail(context, argument):
             raise KeyError(argument)
 
         self.context.add_scorer("fails", fail)
-        self.context.add_objective("elsewhere", lambda text: rlhf.Objective.builtin("ppo"))
+        self.context.add_objective("elsewhere", lambda context, text: rlhf.Objective.builtin("ppo"))
         with self.assertRaises(KeyError):
             self.score("fails:now", [])
         with self.fails(rlhf.InvalidError, "another"):
@@ -467,11 +468,11 @@ class Names(Case):
     def test_names_go_with_their_context(self):
         gc.collect()
         before = _callbacks.count()
-        self.context.add_scorer("count", lambda argument: lambda completions: [0.0] * len(completions))
+        self.context.add_scorer("count", lambda context, argument: lambda completions: [0.0] * len(completions))
         scorer = rlhf.Scorer.named("count", context=self.context)
         self.assertEqual(_callbacks.count(), before + 2)
         with self.assertRaises(rlhf.InvalidError):
-            self.context.add_scorer("count", lambda argument: [])
+            self.context.add_scorer("count", lambda context, argument: [])
         self.assertEqual(_callbacks.count(), before + 2)
         scorer.close()
         self.assertEqual(_callbacks.count(), before + 1)
