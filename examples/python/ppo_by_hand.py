@@ -1,12 +1,11 @@
 """PPO from building blocks: the same weights, bit for bit, as the built-in trainer."""
 
-import minibatch_order
 import rlhf
 import tiny_model
 
 SETTINGS = {"learning_rate": 1e-3, "kl_coef": 0.05, "temperature": 0.7, "response_length": 6, "seed": 42,
             "max_steps": 10, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "num_mini_batches": 2,
-            "num_ppo_epochs": 2, "shuffle_dataset": False, "max_grad_norm": 0}  # fmt: skip
+            "num_ppo_epochs": 2, "shuffle_dataset": False, "adaptive_kl": True}  # fmt: skip
 
 
 @rlhf.reward
@@ -16,11 +15,12 @@ def many_a(completions):
 
 def ppo(policy, prompts, iterations=10, micro=2, rows=8, epochs=2, minibatches=2, temperature=0.7, seed=42):
     reference, critic = policy.freeze(), rlhf.ValueModel.from_policy(policy)
-    schedule = {"learning_rate": 1e-3, "max_grad_norm": 0, "total_steps": iterations * epochs * minibatches}
-    optimizers = rlhf.Optimizer(policy, **schedule), rlhf.Optimizer(critic, **schedule)
+    schedule = {"learning_rate": 1e-3, "total_steps": iterations * epochs * minibatches}
+    optimizer, critic_optimizer = rlhf.Optimizer(policy, **schedule), rlhf.Optimizer(critic, **schedule)
     scorer = rlhf.Scorer(many_a, context=policy.context)
     builtin = rlhf.Objective.builtin
     kl_reward, gae, loss = (builtin(name, context=policy.context) for name in ("kl_reward", "gae", "ppo"))
+    kl_reward["kl_coef"], kl_reward["adaptive_kl"] = 0.05, 1
 
     for iteration in range(iterations):
         texts = [prompts[(iteration * rows + i) % len(prompts)] for i in range(rows)]
@@ -34,7 +34,7 @@ def ppo(policy, prompts, iterations=10, micro=2, rows=8, epochs=2, minibatches=2
         made = gae.advantage(offset, reward, value=value)
 
         for epoch in range(epochs):
-            order = minibatch_order.order(seed, iteration * epochs + epoch, rows)
+            order = rlhf.order("updates", seed, iteration * epochs + epoch, rows)
             for start in range(0, rows, rows // minibatches):
                 chosen = order[start : start + rows // minibatches]
                 tokens = len(batch.take(old, chosen))
@@ -52,9 +52,12 @@ def ppo(policy, prompts, iterations=10, micro=2, rows=8, epochs=2, minibatches=2
                         value_target=batch.take(made.value_target, part), denominator=tokens,
                     )  # fmt: skip
                     critic.backward(small, slope.d_value)
-                for optimizer in optimizers:
-                    optimizer.step()
-        print(f"iteration {iteration + 1}: mean score {sum(score) / rows:.3f}")
+                optimizer.step_joint(critic_optimizer)
+        kl = 0.0
+        for new, ref in zip(old, held):  # not sum(): since Python 3.12 it rounds otherwise than a loop, and than C
+            kl += float(new) - float(ref)
+        kl_reward.observe_kl(kl / rows, rows)
+        print(f"iteration {iteration + 1}: mean score {sum(score) / rows:.3f}, KL {kl / rows:.3f}")
     return policy
 
 

@@ -15,7 +15,7 @@ The C headers (include/rlhf/*.h) say what each call promises; README.md beside t
 
 from __future__ import annotations
 
-from . import evaluation, recipe
+from . import evaluation, experimental, recipe
 from ._arrays import have_numpy
 from ._ffi import library_path
 from .batch import Batch
@@ -38,6 +38,7 @@ from .errors import (
     UnsupportedError,
     UserError,
 )
+from .memory_plan import MemoryPlan
 from .model_options import ModelOptions
 from .objective import (
     AdvantageInputs,
@@ -50,6 +51,7 @@ from .objective import (
     objective,
 )
 from .optimizer import Optimizer, OptimizerOptions
+from .order import order
 from .pipeline import Pipeline
 from .policy import Parameter, Policy
 from .recipe import Recipe
@@ -88,6 +90,7 @@ __all__ = [
     "GradientError",
     "IOError",
     "InvalidError",
+    "MemoryPlan",
     "Metrics",
     "ModelOptions",
     "NonFiniteError",
@@ -129,10 +132,12 @@ __all__ = [
     "check_objective",
     "distribution",
     "evaluation",
+    "experimental",
     "have_numpy",
     "library_path",
     "library_version",
     "objective",
+    "order",
     "recipe",
     "reward",
 ]

@@ -43,7 +43,7 @@ RLHF_E_END = -11
 RLHF_E_USER_FIRST = -10000
 
 RLHF_LOG_ERROR, RLHF_LOG_WARNING, RLHF_LOG_INFO, RLHF_LOG_DEBUG = 1, 2, 3, 4
-RLHF_CPU_AVX2, RLHF_CPU_AVX512 = 1, 2
+RLHF_CPU_AVX2, RLHF_CPU_AVX512, RLHF_CPU_AVX512_BF16 = 1, 2, 4
 RLHF_ENCODE_SPECIAL, RLHF_ENCODE_IGNORE_SPECIAL = 1, 2
 RLHF_DECODE_SKIP_SPECIAL = 1
 RLHF_TOKEN_BOS, RLHF_TOKEN_EOS, RLHF_TOKEN_PAD, RLHF_TOKEN_UNKNOWN = 1, 2, 3, 4
@@ -51,6 +51,7 @@ RLHF_ROW_TEXT, RLHF_ROW_PROMPT, RLHF_ROW_PROMPT_COMPLETION, RLHF_ROW_PREFERENCE 
 RLHF_BAD_ROW_STOP, RLHF_BAD_ROW_SKIP = 0, 1
 RLHF_TEMPLATE_NONE, RLHF_TEMPLATE_CHATML, RLHF_TEMPLATE_PLAIN = 0, 1, 2
 RLHF_TOKENIZE_EOS, RLHF_TOKENIZE_SEPARATE = 1, 2
+RLHF_ORDER_ROWS, RLHF_ORDER_UPDATES = 1, 2
 RLHF_FLOAT32, RLHF_BFLOAT16 = 0, 1
 RLHF_MAX_STOP_TOKENS = 8
 RLHF_NEED_REFERENCE, RLHF_NEED_VALUE, RLHF_NEED_ENTROPY, RLHF_NEED_MEAN_LOG_PROB, RLHF_NEED_GROUPS = 1, 2, 4, 8, 16
@@ -58,6 +59,7 @@ RLHF_SCHEDULE_CONSTANT, RLHF_SCHEDULE_LINEAR, RLHF_SCHEDULE_COSINE = 0, 1, 2
 RLHF_KEY_TEXT, RLHF_KEY_NUMBER, RLHF_KEY_INTEGER, RLHF_KEY_BOOLEAN, RLHF_KEY_CHOICE = 1, 2, 3, 4, 5
 RLHF_PHASE_ROLLOUT, RLHF_PHASE_SCORING, RLHF_PHASE_UPDATE, RLHF_PHASE_SAVE, RLHF_PHASE_EVAL = 1, 2, 3, 4, 5
 RLHF_CALIBRATION_BINS = 10
+RLHF_PRODUCT_FORWARD, RLHF_PRODUCT_INPUT_GRADIENT, RLHF_PRODUCT_WEIGHT_GRADIENT, RLHF_PRODUCT_DECODING = 0, 1, 2, 3
 
 # ---- callback types without structs ----------------------------------------------------------------------------------
 
@@ -71,6 +73,7 @@ AllocFn = CFUNCTYPE(c_void_p, c_void_p, c_size_t, c_size_t)
 FreeFn = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t)
 LogFn = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
 TokenFn = CFUNCTYPE(Status, c_void_p, c_int64, c_int32, c_double)
+MakeFn = CFUNCTYPE(Status, c_void_p, Handle, c_char_p, POINTER(Handle))  # an objective or a scorer by name
 
 
 # ---- structs ---------------------------------------------------------------------------------------------------------
@@ -140,6 +143,41 @@ class ModelOptions(Structure):
         ("compute_format", c_int32),
         ("weight_format", c_int32),
         ("recompute_activations", c_int32),
+        ("memory_limit", c_uint64),
+    ]
+
+
+class MemoryShape(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("training", c_int32),
+        ("rows", c_int64),
+        ("row_tokens", c_int64),
+        ("prompt_tokens", c_int64),
+    ]
+
+
+class MemoryPlan(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_int32),
+        ("weights", c_uint64),
+        ("gradient", c_uint64),
+        ("moments", c_uint64),
+        ("activations", c_uint64),
+        ("scratch", c_uint64),
+        ("panels", c_uint64),
+        ("total", c_uint64),
+    ]
+
+
+class PluginHost(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("library_version", c_uint32),
+        ("plugin_version", c_uint32),
+        ("reserved", c_uint32),
+        ("context", Handle),
     ]
 
 
@@ -531,6 +569,9 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "rlhf_batch_release": (None, Out),
     "rlhf_batch_get": (Status, Handle, POINTER(BatchView)),
     "rlhf_batch_tokenize": (Status, Out, Handle, Handle, c_uint64, c_uint64, c_uint32),
+    "rlhf_batch_select": (Status, Out, Handle, Ints, c_int64),
+    # order.h
+    "rlhf_order_fill": (Status, c_int32, c_uint64, c_uint64, c_int64, Ints),
     # model_options.h
     "rlhf_model_options_init": (None, POINTER(ModelOptions), c_size_t),
     # policy.h
@@ -574,6 +615,14 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "rlhf_value_model_values": (Status, Handle, Handle, Floats),
     "rlhf_value_model_backward": (Status, Handle, Handle, Floats),
     "rlhf_value_model_hash": (Status, Handle, c_char_p),
+    "rlhf_value_model_on_policy": (Status, Out, Handle),
+    "rlhf_value_model_joint": (Status, Handle, Handle, c_double, Floats, Floats, Floats),
+    "rlhf_value_model_joint_backward": (Status, Handle, Handle, c_double, Floats, Floats, Floats),
+    # memory_plan.h
+    "rlhf_memory_shape_init": (None, POINTER(MemoryShape), c_size_t),
+    "rlhf_policy_memory_plan": (Status, Handle, POINTER(MemoryShape), POINTER(MemoryPlan)),
+    "rlhf_value_model_memory_plan": (Status, Handle, POINTER(MemoryShape), POINTER(MemoryPlan)),
+    "rlhf_reward_model_memory_plan": (Status, Handle, POINTER(MemoryShape), POINTER(MemoryPlan)),
     # scorer.h
     "rlhf_scorer_create": (Status, Out, Handle, c_char_p, ScoreFn, c_void_p, DestroyFn),
     "rlhf_scorer_from_reward_model": (Status, Out, Handle),
@@ -594,6 +643,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "rlhf_objective_set": (Status, Handle, c_char_p, c_double),
     "rlhf_objective_get": (Status, Handle, c_char_p, Doubles),
     "rlhf_objective_need": (c_uint32, Handle),
+    "rlhf_objective_observe_kl": (Status, Handle, c_double, c_int64),
     "rlhf_objective_token_loss": (Status, Handle, POINTER(TokenLossInput), POINTER(TokenLossOutput)),
     "rlhf_objective_pair_loss": (Status, Handle, POINTER(PairLossInput), POINTER(PairLossOutput)),
     "rlhf_objective_reward": (Status, Handle, POINTER(RewardInput), POINTER(RewardOutput)),
@@ -607,6 +657,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "rlhf_optimizer_create_value_model": (Status, Out, Handle, POINTER(OptimizerOptions)),
     "rlhf_optimizer_release": (None, Out),
     "rlhf_optimizer_step": (Status, Handle, Doubles, Doubles),
+    "rlhf_optimizer_step_joint": (Status, Handle, Handle, Doubles, Doubles),
     "rlhf_optimizer_zero": (Status, Handle),
     "rlhf_optimizer_steps": (c_uint64, Handle),
     # recipe.h
@@ -643,6 +694,15 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "rlhf_evaluate_best_of_n_kl": (c_double, c_int64),
     "rlhf_evaluate_calibration": (Status, DoubleArray, DoubleArray, c_int64, POINTER(Calibration)),
     "rlhf_evaluate_win_rate": (Status, DoubleArray, DoubleArray, c_int64, c_uint64, POINTER(Estimate)),
+    # plugin.h
+    "rlhf_plugin_add_objective": (Status, Handle, c_char_p, MakeFn, c_void_p, DestroyFn),
+    "rlhf_plugin_add_scorer": (Status, Handle, c_char_p, MakeFn, c_void_p, DestroyFn),
+    "rlhf_plugin_objective": (Status, Out, Handle, c_char_p),
+    "rlhf_plugin_scorer": (Status, Out, Handle, c_char_p),
+    "rlhf_plugin_has_scorer": (c_int32, Handle, c_char_p),
+    "rlhf_plugin_load": (Status, Handle, c_char_p),
+    # experimental/measure.h
+    "rlhf_measure_product": (Status, Handle, c_int32, c_int32, c_int64, c_int64, c_int64, c_int64, DoubleArray),
 }
 
 

@@ -157,9 +157,11 @@ class Batch(ContextHandle):
         return tokens[:split], tokens[split:]
 
     def select(self, rows: Iterable[int]) -> Batch:
-        """Makes a batch of some rows, in the order given."""
-        chosen = [self.row(int(row)) for row in rows]
-        return Batch([prompt for prompt, _ in chosen], [response for _, response in chosen], context=self.context)
+        """Makes a batch of some rows, in the order given; a row may come several times."""
+        chosen = _arrays.given("q", list(rows))
+        other = Batch._empty(self.context)
+        other._make(_ffi.lib.rlhf_batch_select, self, _arrays.address(chosen), len(chosen))
+        return other
 
     def take(self, values: Numbers, rows: Iterable[int]) -> Array:
         """The entries of an array per response token that belong to some rows: what select() is for the tokens."""

@@ -8,7 +8,7 @@ import os
 import threading
 from typing import Any, Callable, ClassVar, Optional, Union
 
-from . import _callbacks, _ffi, _handle, errors
+from . import _callbacks, _ffi, _handle, errors, plugin
 
 LogFunction = Callable[[int, str], Any]
 
@@ -103,6 +103,35 @@ class Context(_handle.Handle):
         """Changes the seed of later draws."""
         self._call(_ffi.lib.rlhf_context_set_seed, unsigned(seed, "seed"))
 
+    def load_plugin(self, path: str | os.PathLike[str]) -> None:
+        """Loads a shared object that gives this context objectives and scorers by name (see plugin.h). A path without
+        a slash is looked for as the system's loader does."""
+        self._call(_ffi.lib.rlhf_plugin_load, _handle.path_bytes(path))
+
+    def add_scorer(self, name: str, make: plugin.Maker) -> None:
+        """Gives this context a scorer by name. make(context, argument) returns anything that `Scorer` takes; argument:
+        what stands behind the colon of "name:argument", else "". A function that holds the context itself would keep
+        both alive for ever.
+
+        >>> context = rlhf.Context(threads=1)
+        >>> def count(context, letter):
+        ...     return lambda completions: [text.count(letter) for text in completions]
+        >>> context.add_scorer("count", count)
+        >>> float(rlhf.Scorer.named("count:a", context=context).score(prompts=[""], completions=["banana"])[0])
+        3.0
+        """
+        plugin.add_scorer(self, name, make)
+
+    def add_objective(self, name: str, make: plugin.Maker) -> None:
+        """Gives this context an objective by name. make(context, argument) returns anything that `Objective` takes, a
+        built-in one's name, or an Objective, which is closed: whoever asks for the name owns it then."""
+        plugin.add_objective(self, name, make)
+
+    def has_scorer(self, text: str) -> bool:
+        """Whether "name" or "name:argument" names a scorer of this context."""
+        with self._core.lock:
+            return bool(self._read(_ffi.lib.rlhf_plugin_has_scorer, _handle.utf8(text, "scorer")))
+
     def cancel(self) -> None:
         """Stops the call that runs in this context, from any thread: it raises CanceledError."""
         if not self.closed:
@@ -132,6 +161,14 @@ def unsigned(value: int, what: str) -> int:
     number = int(value)
     if not 0 <= number < 2**64:
         raise errors.RangeError(f"{what}: {value}, must be at least 0 and below 2^64")
+    return number
+
+
+def signed(value: int, what: str) -> int:
+    """A number for int64_t, likewise."""
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise errors.RangeError(f"{what}: {value}, must fit 64 bits")
     return number
 
 

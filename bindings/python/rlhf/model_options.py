@@ -15,11 +15,13 @@ class ModelOptions(TypedDict, total=False):
 
     compute_format: "float32" or "bfloat16", of what dense products multiply. weight_format: the same of weights in
     memory. recompute_activations: less memory, a third more arithmetic, the same bits.
+    memory_limit: bytes that the model may need; what would need more is refused before it is asked for. 0: no limit.
     """
 
     compute_format: Union[str, int]
     weight_format: Union[str, int]
     recompute_activations: bool
+    memory_limit: int
 
 
 def model_options(given: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterable, Mapping, Union
 
 from . import _arrays, _callbacks, _ffi, _handle, errors
 from ._arrays import Array, Numbers
-from .context import Context, ContextHandle, resolve
+from .context import Context, ContextHandle, resolve, signed
 
 _NEEDS = {
     "reference": _ffi.RLHF_NEED_REFERENCE,
@@ -508,6 +508,14 @@ class Objective(ContextHandle):
             self[key] = value
         return self
 
+    @classmethod
+    def named(cls, text: str, *, context: Context | None = None) -> Objective:
+        """The one that a plugin or `Context.add_objective` gave a name: "name" or "name:argument"."""
+        self = cls.__new__(cls)
+        ContextHandle.__init__(self, resolve(context))
+        self._make(_ffi.lib.rlhf_plugin_objective, self.context, _handle.utf8(text, "objective"))
+        return self
+
     def __setitem__(self, key: str, value: float) -> None:
         self._call(_ffi.lib.rlhf_objective_set, _handle.utf8(key, "key"), float(value))
 
@@ -521,6 +529,11 @@ class Objective(ContextHandle):
         """What it wants to be computed for it."""
         bits: int = self._core.invoke(_ffi.lib.rlhf_objective_need, self)
         return {name for name, bit in _NEEDS.items() if bits & bit}
+
+    def observe_kl(self, mean_sequence_kl: float, episodes: int) -> None:
+        """Tells it, behind an iteration's updates, the KL to the reference: the mean over `episodes` responses of the
+        sum over tokens of log_prob - log_prob_ref, in nats. kl_reward moves kl_coef by it if adaptive_kl is on."""
+        self._call(_ffi.lib.rlhf_objective_observe_kl, mean_sequence_kl, signed(episodes, "episodes"))
 
     def evaluate(self, piece: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluates a piece on arrays by name; the named methods below are its readable form."""

@@ -82,6 +82,15 @@ class Optimizer(ContextHandle):
         self._call(_ffi.lib.rlhf_optimizer_step, ctypes.byref(norm), ctypes.byref(rate))
         return Step(norm.value, rate.value)
 
+    def step_joint(self, other: Optimizer) -> Step:
+        """Takes one step of this and another model's optimizer as if all parameters were one model's: one gradient
+        norm over both, clipped at this one's max_grad_norm. That is how PPO steps its policy and its value model."""
+        if not isinstance(other, Optimizer):
+            raise TypeError(f"other: an Optimizer is needed, not {type(other).__name__}")
+        norm, rate = ctypes.c_double(), ctypes.c_double()
+        self._call(_ffi.lib.rlhf_optimizer_step_joint, other, ctypes.byref(norm), ctypes.byref(rate))
+        return Step(norm.value, rate.value)
+
     def zero(self) -> None:
         """Zeroes the gathered gradients without a step."""
         self._call(_ffi.lib.rlhf_optimizer_zero)

@@ -12,6 +12,7 @@ from . import _arrays, _ffi, _handle, errors
 from ._arrays import Array, Numbers
 from .batch import Batch
 from .context import Context, ContextHandle, resolve, unsigned
+from .memory_plan import MemoryPlan, memory_plan
 from .model_options import ModelOptions, model_options
 from .rollout import Rollout, RolloutOptions, stream
 from .tokenizer import Tokenizer
@@ -233,6 +234,21 @@ class Policy(ContextHandle):
         if copy:
             seen = _arrays.copied("f", seen)
         return _arrays.shaped(seen, shape)
+
+    def memory_plan(
+        self,
+        *,
+        rows: int | None = None,
+        row_tokens: int | None = None,
+        prompt_tokens: int | None = None,
+        training: bool | None = None,
+    ) -> MemoryPlan:
+        """Plans the memory for a batch of rows that are all alike, of row_tokens each, the prompt's prompt_tokens
+        included (default: one row, as long as the model takes). training: a step with AdamW (default), else scoring."""
+        return memory_plan(
+            _ffi.lib.rlhf_policy_memory_plan, self, rows=rows, row_tokens=row_tokens, prompt_tokens=prompt_tokens,
+            training=training,
+        )  # fmt: skip
 
     def hash(self) -> str:
         """SHA-256 of all weights."""

@@ -10,6 +10,7 @@ from . import _arrays, _ffi, _handle, errors
 from ._arrays import Array, Numbers
 from .batch import Batch
 from .context import Context, ContextHandle, resolve, unsigned
+from .memory_plan import MemoryPlan, memory_plan
 from .model_options import ModelOptions, model_options
 from .policy import Policy
 
@@ -84,6 +85,21 @@ class RewardModel(ContextHandle):
     def positions(self) -> int:
         """The longest sequence that the model can score, in tokens."""
         return int(self._read(_ffi.lib.rlhf_reward_model_positions))
+
+    def memory_plan(
+        self,
+        *,
+        rows: int | None = None,
+        row_tokens: int | None = None,
+        prompt_tokens: int | None = None,
+        training: bool | None = None,
+    ) -> MemoryPlan:
+        """Plans the memory for a batch of rows that are all alike, of row_tokens each, the prompt's prompt_tokens
+        included (default: one row, as long as the model takes). training: a step with AdamW (default), else scoring."""
+        return memory_plan(
+            _ffi.lib.rlhf_reward_model_memory_plan, self, rows=rows, row_tokens=row_tokens, prompt_tokens=prompt_tokens,
+            training=training,
+        )  # fmt: skip
 
     def hash(self) -> str:
         """SHA-256 of all weights."""

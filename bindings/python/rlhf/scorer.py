@@ -170,6 +170,14 @@ class Scorer(ContextHandle):
             _callbacks.score, destroy=_callbacks.destroy,
         )  # fmt: skip
 
+    @classmethod
+    def named(cls, text: str, *, context: Context | None = None) -> Scorer:
+        """The one that a plugin or `Context.add_scorer` gave a name: "name" or "name:argument"."""
+        self = cls.__new__(cls)
+        ContextHandle.__init__(self, resolve(context))
+        self._make(_ffi.lib.rlhf_plugin_scorer, self.context, _handle.utf8(text, "scorer"))
+        return self
+
     def score(
         self,
         rows: Rollout | Batch | None = None,

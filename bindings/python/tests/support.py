@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,18 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "bindings" / "python"
 EXAMPLES = ROOT / "examples" / "python"
 UNDER_SANITIZER = "LD_PRELOAD" in os.environ
+
+
+def compiler():
+    """The C compiler's command, None without one."""
+    command = shlex.split(os.environ.get("RLHF_CC", "")) or ["cc"]
+    return command if shutil.which(command[0]) else None
+
+
+def compile_c(*arguments):
+    """Compiles against the headers, without what is preloaded for the interpreter."""
+    child = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    subprocess.run([*compiler(), "-std=c11", f"-I{ROOT / 'include'}", *map(str, arguments)], check=True, env=child)
 
 
 def environment(**more):

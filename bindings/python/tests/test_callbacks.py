@@ -2,12 +2,13 @@
 
 import gc
 import math
+import os
 import traceback
 import unittest
 
 import rlhf
 from rlhf import _callbacks
-from support import Case, numbers
+from support import ROOT, Case, compile_c, compiler, numbers
 
 PROMPTS = [{"prompt": "a cat", "weight": 2}, {"prompt": "tom", "weight": 1}]
 
@@ -216,6 +217,27 @@ class Objectives(Case):
         with self.assertRaises(rlhf.NonFiniteError):
             rlhf.Objective.builtin("sft").token_loss([0, 1], [math.nan])
 
+    def test_observing_kl(self):
+        plain, adaptive = (rlhf.Objective.builtin("kl_reward", kl_coef=0.1, adaptive_kl=on) for on in (0, 1))
+        for objective in (plain, adaptive):
+            objective.observe_kl(60.0, 100)
+        self.assertEqual(plain["kl_coef"], 0.1)
+        self.assertGreater(adaptive["kl_coef"], 0.1)
+        heard = []
+
+        class Hears(Shifted):
+            def observe_kl(self, kl, episodes):
+                heard.append((kl, episodes))
+
+        rlhf.Objective(Hears()).observe_kl(1.5, 4)
+        self.assertEqual(heard, [(1.5, 4)])
+        with self.assertRaises(rlhf.NonFiniteError):
+            adaptive.observe_kl(math.nan, 1)
+        with self.assertRaises(rlhf.InvalidError):
+            adaptive.observe_kl(1.0, -1)
+        with self.assertRaises(rlhf.RangeError):
+            adaptive.observe_kl(1.0, 2**63)
+
     def test_every_builtin_gradient(self):
         for name in ("sft", "bradley_terry", "reinforce", "ppo"):
             self.assertLess(max(rlhf.check_objective(name).values()), 1e-6, name)
@@ -381,6 +403,100 @@ class Objectives(Case):
                      objective=objective, train_dataset=PROMPTS, response_length=3, max_steps=2).train()  # fmt: skip
         self.assertEqual([kl[1] for kl in mine.observed], [8, 8])
         self.assertNotEqual(self.policy.hash(), before)
+
+
+class Names(Case):
+    """Objectives and scorers by name: those of this program, and those of a plugin."""
+
+    def setUp(self):
+        super().setUp()
+        self.context = rlhf.Context(threads=1)
+
+    def score(self, text, completions):
+        return numbers(rlhf.Scorer.named(text, context=self.context).score(
+            prompts=[""] * len(completions), completions=completions))  # fmt: skip
+
+    def test_scorers(self):
+        self.context.add_scorer(
+            "count", lambda context, letter: lambda completions: [text.count(letter) for text in completions]
+        )
+        self.assertEqual(self.score("count:a", ["banana", "tom"]), [3.0, 0.0])
+        self.assertEqual(self.score("count:b", ["banana", "tom"]), [1.0, 0.0])
+        self.assertTrue(self.context.has_scorer("count:x"))
+        self.assertFalse(self.context.has_scorer("counts"))
+        kept = rlhf.Scorer(lambda completions: [7.0] * len(completions), context=self.context)
+        self.context.add_scorer("kept", lambda context, argument: kept)
+        self.assertEqual([self.score("kept", ["x"]) for _ in range(2)], [[7.0], [7.0]])
+        self.assertFalse(kept.closed)
+        with self.fails(rlhf.InvalidError, "nearest is count"):
+            self.score("coumt", [])
+        for name in ("count", "a:b", ""):
+            with self.assertRaises(rlhf.InvalidError):
+                self.context.add_scorer(name, lambda context, argument: kept)
+        with self.assertRaises(TypeError):
+            self.context.add_scorer("other", 3)
+
+    def test_objectives(self):
+        self.context.add_objective(
+            "ppo", lambda context, text: rlhf.Objective.builtin("ppo", context=context, cliprange=float(text))
+        )
+        self.context.add_objective("shifted", lambda context, text: Shifted())
+        self.context.add_objective("builtin", lambda context, text: text)
+        self.assertEqual(rlhf.Objective.named("ppo:0.3", context=self.context)["cliprange"], 0.3)
+        self.assertEqual(rlhf.Objective.named("builtin:gae", context=self.context)["lam"], 0.95)
+        mine = rlhf.Objective.named("shifted", context=self.context)
+        mine["scale"] = 2
+        self.assertEqual(mine["scale"], 2)
+        once = rlhf.Objective.builtin("ppo", context=self.context)
+        self.context.add_objective("once", lambda context, text: once)
+        rlhf.Objective.named("once", context=self.context)
+        self.assertTrue(once.closed)
+        with self.fails(rlhf.InvalidError, "closed"):
+            rlhf.Objective.named("once", context=self.context)
+
+    def test_makers_that_fail(self):
+        def fail(context, argument):
+            raise KeyError(argument)
+
+        self.context.add_scorer("fails", fail)
+        self.context.add_objective("elsewhere", lambda context, text: rlhf.Objective.builtin("ppo"))
+        with self.assertRaises(KeyError):
+            self.score("fails:now", [])
+        with self.fails(rlhf.InvalidError, "another"):
+            rlhf.Objective.named("elsewhere", context=self.context)
+
+    def test_names_go_with_their_context(self):
+        gc.collect()
+        before = _callbacks.count()
+        self.context.add_scorer("count", lambda context, argument: lambda completions: [0.0] * len(completions))
+        scorer = rlhf.Scorer.named("count", context=self.context)
+        self.assertEqual(_callbacks.count(), before + 2)
+        with self.assertRaises(rlhf.InvalidError):
+            self.context.add_scorer("count", lambda context, argument: [])
+        self.assertEqual(_callbacks.count(), before + 2)
+        scorer.close()
+        self.assertEqual(_callbacks.count(), before + 1)
+        del scorer
+        self.context = None
+        gc.collect()
+        self.assertEqual(_callbacks.count(), before)
+
+    def test_plugins(self):
+        if compiler() is None:
+            self.skipTest("no C compiler")
+        plugin = os.path.join(self.directory(), "libplugin.so")
+        compile_c("-shared", "-fPIC", ROOT / "examples" / "plugin.c", rlhf.library_path, "-lm", "-o", plugin)
+        self.context.load_plugin(plugin)
+        self.assertEqual(self.score("length:3", ["abc", "abcde"]), [0.0, -0.5])
+        dft = rlhf.Objective.named("dft", context=self.context)
+        result = dft.token_loss([0, 1], [math.log(0.5)])
+        self.assertAlmostEqual(result.loss, -0.5 * math.log(0.5))
+        with self.assertRaises(rlhf.RangeError):
+            self.score("length:0", [])
+        with self.assertRaises(rlhf.InvalidError):  # its names are taken
+            self.context.load_plugin(plugin)
+        with self.fails(rlhf.IOError, "nowhere"):
+            self.context.load_plugin("/nowhere/plugin.so")
 
 
 if __name__ == "__main__":

@@ -162,6 +162,45 @@ class Batches(Case):
         self.assertEqual(numbers(batch.take([0.1, 0.2, 0.3], [2, 0])), [0.3, 0.1, 0.2])
         with self.fails(rlhf.InvalidError, "3 response tokens"):
             batch.take([0.1], [0])
+        twice = batch.select(row for row in (2, 0, 2))
+        self.assertEqual([twice.row(row) for row in range(3)], [([3], [6]), ([1], [4, 5]), ([3], [6])])
+        self.assertEqual(len(batch.select([])), 0)
+        for row in (-1, 3):
+            with self.fails(rlhf.RangeError, str(row)):
+                batch.select([0, row])
+
+    def test_orders(self):
+        # By Philox 4x32-10 and Fisher and Yates, written down in Python on their own.
+        self.assertEqual(rlhf.order("updates", 42, 3, 8).tolist(), [2, 4, 0, 3, 7, 5, 6, 1])
+        self.assertEqual(rlhf.order("updates", 2**64 - 1, 5, 9).tolist(), [3, 0, 7, 5, 4, 8, 6, 2, 1])
+        rows = [rlhf.order("rows", seed, number, 50).tolist() for seed, number in ((1, 0), (1, 1), (2, 0))]
+        rows.append(rlhf.order("updates", 1, 0, 50).tolist())
+        self.assertEqual([sorted(one) for one in rows], [list(range(50))] * 4)
+        self.assertEqual(len({tuple(one) for one in rows}), 4)
+        self.assertEqual(rlhf.order("rows", 1, 2**32, 50).tolist(), rows[0])
+        self.assertEqual(rlhf.order("rows", 1, 0, 0).tolist(), [])
+        with self.fails(rlhf.InvalidError, "rows, updates"):
+            rlhf.order("columns", 1, 0, 1)
+        with self.assertRaises(rlhf.InvalidError):
+            rlhf.order("rows", 1, 0, -1)
+        with self.assertRaises(rlhf.RangeError):
+            rlhf.order("rows", -1, 0, 1)
+
+    def test_measuring(self):
+        for kind in ("forward", "input_gradient", "weight_gradient", "decoding"):
+            seconds = rlhf.experimental.measure_product(kind, 3, 8, 5, repeats=4)
+            self.assertEqual(len(seconds), 4)
+            self.assertTrue(all(0 <= second < 60 for second in numbers(seconds)))
+        with self.fails(rlhf.InvalidError, "decoding"):
+            rlhf.experimental.measure_product("sideways", 1, 1, 1)
+        with self.assertRaises(rlhf.UnsupportedError):
+            rlhf.experimental.measure_product("forward", 1, 1, 1, format="bfloat16")
+        for size in (0, 2**24 + 1, 2**64):
+            with self.assertRaises(rlhf.RangeError):
+                rlhf.experimental.measure_product("forward", size, 1, 1)
+        for repeats in (0, 2**20 + 1):
+            with self.assertRaises(rlhf.RangeError):
+                rlhf.experimental.measure_product("forward", 1, 1, 1, repeats=repeats)
 
 
 class Recipes(Case):

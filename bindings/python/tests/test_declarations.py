@@ -3,7 +3,6 @@
 import ctypes
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -12,20 +11,15 @@ from pathlib import Path
 
 from rlhf import _ffi
 from rlhf.objective import PIECES
-from support import PACKAGE, ROOT
+from support import PACKAGE, ROOT, compile_c, compiler
 
 INCLUDE = ROOT / "include" / "rlhf"
-HEADERS = sorted(INCLUDE.glob("*.h"))
+HEADERS = sorted(INCLUDE.rglob("*.h"))
 
 
 def text_without_comments():
     text = "\n".join(header.read_text() for header in HEADERS)
     return re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
-
-
-def compiler():
-    command = shlex.split(os.environ.get("RLHF_CC", "")) or ["cc"]
-    return command if shutil.which(command[0]) else None
 
 
 class Declarations(unittest.TestCase):
@@ -93,8 +87,7 @@ class Declarations(unittest.TestCase):
         return named
 
     def test_struct_layouts(self):
-        command = compiler()
-        if command is None:
+        if compiler() is None:
             self.skipTest("no C compiler")
         lines = ["#include <rlhf/rlhf.h>", "#include <stddef.h>", "#include <stdio.h>", "int main(void) {"]
         expected = []
@@ -110,9 +103,7 @@ class Declarations(unittest.TestCase):
             source, program = Path(directory) / "layout.c", Path(directory) / "layout"
             source.write_text("\n".join([*lines, "return 0; }"]))
             child = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
-            subprocess.run(
-                [*command, "-std=c11", f"-I{ROOT / 'include'}", str(source), "-o", str(program)], check=True, env=child
-            )
+            compile_c(source, "-o", program)
             found = subprocess.run([str(program)], capture_output=True, text=True, check=True, env=child).stdout
         self.assertEqual(found.splitlines(), expected)
 

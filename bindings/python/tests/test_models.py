@@ -123,6 +123,101 @@ class Models(Case):
         self.assertEqual(rlhf.RewardModel.from_policy(clone).positions, 64)
         self.assertIn("Policy", repr(clone))
 
+    def test_a_value_model_on_the_policys_trunk(self):
+        clean = self.policy.hash()
+        critic = rlhf.ValueModel.on_policy(self.policy)
+        optimizer = rlhf.Optimizer(self.policy, learning_rate=1e-2, schedule="constant")
+        self.assertEqual([p.name for p in self.policy.parameters()][-1], "v_head.summary.weight")
+        self.assertEqual(self.policy.hash(), clean)
+        log_prob, entropy = self.policy.log_probs_and_entropy(self.batch, temperature=0.5)
+        made = critic.joint(self.batch, temperature=0.5)
+        self.assertEqual(numbers(made.log_prob), numbers(log_prob))
+        self.assertEqual(numbers(made.entropy), numbers(entropy))
+        self.assertEqual(numbers(made.value), [0.0] * 3)
+
+        critic.joint_backward(self.batch, [-1, -1, -1], [-1, -1, -1], [0.5, 0, 0], temperature=0.5)
+        both = [numbers(self.flat(p.gradient)) for p in self.policy.parameters()]
+        self.assertTrue(any(both[-1]))
+        optimizer.zero()
+        critic.joint_backward(self.batch, [-1, -1, -1], [0, 0, 0], [0.5, 0, 0], temperature=0.5)
+        joint = [numbers(self.flat(p.gradient)) for p in self.policy.parameters()]
+        optimizer.zero()
+        self.policy.backward(self.batch, [-1, -1, -1], [0.5, 0, 0], temperature=0.5)
+        alone = [numbers(self.flat(p.gradient)) for p in self.policy.parameters()]
+        self.assertEqual(joint[:-1], alone[:-1])
+        optimizer.zero()
+
+        critic.joint_backward(self.batch, [-1, -1, -1], [-1, -1, -1])
+        optimizer.step()
+        after = critic.joint(self.batch)
+        self.assertGreater(sum(numbers(after.value)), 0)
+        self.assertEqual(numbers(after.value), numbers(critic.values(self.batch)))
+        self.assertNotEqual(self.policy.hash(), clean)
+        with self.fails(rlhf.InvalidError, "d_value", "3 response tokens"):
+            critic.joint_backward(self.batch, [1, 1, 1], [1])
+        with self.assertRaises(rlhf.NonFiniteError):
+            critic.joint_backward(self.batch, [0, 0, 0], [math.nan, 0, 0])
+        with self.assertRaises(rlhf.UnsupportedError):
+            rlhf.ValueModel.from_policy(self.policy).joint(self.batch)
+        self.policy.close()
+        self.assertEqual(numbers(critic.joint(self.batch).value), numbers(after.value))
+
+    def flat(self, array):
+        return array.reshape(-1) if rlhf.have_numpy() else array
+
+    def test_joint_steps(self):
+        def trained(joint, **options):
+            policy = tiny_model.policy()
+            critic = rlhf.ValueModel.from_policy(policy)
+            optimizers = [
+                rlhf.Optimizer(model, learning_rate=1e-2, schedule="constant", **options) for model in (policy, critic)
+            ]
+            policy.backward(self.batch, [-1, -1, -1])
+            critic.backward(self.batch, [-2, -2, -2])
+            steps = [optimizers[0].step_joint(optimizers[1])] if joint else [one.step() for one in optimizers]
+            self.assertEqual([one.steps for one in optimizers], [1, 1])
+            return steps, policy.hash(), critic.hash()
+
+        (both,), *joint = trained(True, max_grad_norm=0)
+        (first, second), *alone = trained(False, max_grad_norm=0)
+        self.assertEqual(joint, alone)  # without clipping nothing is shared
+        self.assertAlmostEqual(both.gradient_norm, math.hypot(first.gradient_norm, second.gradient_norm), places=5)
+        self.assertEqual(both.learning_rate, 1e-2)
+        clipped = {"max_grad_norm": 0.01, "epsilon": 1.0}  # epsilon: else AdamW undoes a common factor
+        self.assertNotEqual(trained(True, **clipped)[1:], trained(False, **clipped)[1:])
+        optimizer = rlhf.Optimizer(self.policy)
+        with self.assertRaises(rlhf.InvalidError):
+            optimizer.step_joint(optimizer)
+        with self.assertRaises(TypeError):
+            optimizer.step_joint(self.policy)
+
+    def test_memory_plans(self):
+        for model in (self.policy, rlhf.RewardModel.from_policy(self.policy), rlhf.ValueModel.from_policy(self.policy)):
+            one = model.memory_plan(rows=1, row_tokens=8, prompt_tokens=2)
+            more = model.memory_plan(rows=64, row_tokens=8, prompt_tokens=2)
+            scoring = model.memory_plan(rows=64, row_tokens=8, prompt_tokens=2, training=False)
+            self.assertIsInstance(one, rlhf.MemoryPlan)
+            self.assertEqual((one.weights, one.moments), (more.weights, 2 * one.weights))
+            self.assertGreater(more.activations, one.activations)
+            self.assertEqual((scoring.gradient, scoring.moments), (0, 0))
+            self.assertLess(scoring.total, more.total)
+            self.assertGreater(model.memory_plan().total, one.total)  # a row as long as the model takes
+            with self.assertRaises(rlhf.RangeError):
+                model.memory_plan(row_tokens=65)
+            with self.assertRaises(rlhf.RangeError):
+                model.memory_plan(rows=-1)
+
+    def test_memory_limit(self):
+        directory = self.directory()
+        self.policy.save(directory)
+        limit = self.policy.memory_plan(rows=2, row_tokens=5, prompt_tokens=3).total
+        roomy = rlhf.Policy(directory, memory_limit=4 * limit)
+        self.assertEqual(numbers(roomy.log_probs(self.batch)), numbers(self.policy.log_probs(self.batch)))
+        with self.fails(rlhf.OutOfMemoryError, "1000"):
+            rlhf.Policy(directory, memory_limit=1000).log_probs(self.batch)
+        with self.assertRaises(rlhf.RangeError):
+            rlhf.Policy(directory, memory_limit=-1)
+
 
 class Rollouts(Case):
     def test_sampling_repeats_and_scores_itself(self):
