@@ -4,8 +4,9 @@
 enum {
     INLINE_BYTES = 256 << 10, /* of the right-hand matrix: less is not worth waking a thread for, */
     INLINE_WORK = 1 << 20,    /* unless there are so many floating-point operations */
-    TASK_BYTES = 256 << 10,   /* of a task, about: long enough to stream, short enough to share */
-    TASK_WORK = 1 << 21
+    READ_ROWS = 4,            /* up to so many rows reading is all there is: long pieces, so that it streams */
+    READ_BYTES = 1 << 20,     /* of a task then, about; else short ones, which share better */
+    TASK_BYTES = 64 << 10
 };
 
 struct pass {
@@ -36,16 +37,17 @@ static void run_columns(void *argument, int64_t index, int32_t worker)
 rlhf_status rlhfi_product_few_rows(rlhf_context *context, const rlhfi_block *work)
 {
     struct pass pass = {rlhfi_kernels_of(context), *work, 0, rlhfi_compute_of(context)->worker};
-    /* a panel's */
-    const double bytes = 4.0 * RLHFI_PANEL * (double)work->k, operations = bytes / 2.0 * (double)work->m;
-    const double panels = bytes / TASK_BYTES > operations / TASK_WORK ? TASK_BYTES / bytes : TASK_WORK / operations;
-    const int64_t all = (work->n + RLHFI_PANEL - 1) / RLHFI_PANEL;
+    const int64_t panels = (work->n + RLHFI_PANEL - 1) / RLHFI_PANEL;
+    const double bytes = 4.0 * RLHFI_PANEL * (double)panels * (double)work->k;
+    const double piece = work->m <= READ_ROWS ? READ_BYTES : TASK_BYTES;
+    /* An even number, so that two threads have the same to do. */
+    const int64_t tasks = 2 * (int64_t)(1.0 + bytes / (2.0 * piece));
 
     RLHFI_TRY(rlhfi_scratch_reserve(context, RLHFI_CHUNK * RLHFI_PANEL));
-    if (bytes * (double)all < INLINE_BYTES && operations * (double)all < INLINE_WORK)
+    if (bytes < INLINE_BYTES && bytes / 2.0 * (double)work->m < INLINE_WORK)
         pass.columns = work->n;
     else
-        pass.columns = RLHFI_PANEL * (panels < 1.0 ? 1 : panels > (double)all ? all : (int64_t)panels);
+        pass.columns = RLHFI_PANEL * ((panels + tasks - 1) / tasks);
     rlhfi_parallel(context, (work->n + pass.columns - 1) / pass.columns, run_columns, &pass);
     return RLHF_OK;
 }
