@@ -355,37 +355,51 @@ static void test_loss_falls(void **state)
     }
 }
 
-/* Vowels pay: every method that samples must find that out. */
+/* How far the mean score rises in 40 steps. */
+static double rise(const char *method, int seed)
+{
+    const char *name = strcmp(method, "ppo") == 0 ? "objective/scores" : "reward";
+    struct parts parts;
+    rlhf_trainer *trainer;
+    char number[16];
+    double first = 0, last = 0;
+
+    snprintf(number, sizeof number, "%d", seed);
+    make_parts(&parts, context, method);
+    set(context, parts.recipe, "max_steps", "40");
+    set(context, parts.recipe, "per_device_train_batch_size", "16");
+    set(context, parts.recipe, "lr_scheduler_type", "constant");
+    set(context, parts.recipe, "seed", number);
+    if (strcmp(method, "raft") == 0)
+        set(context, parts.recipe, "prompts_per_iteration", "16");
+    trainer = create(&parts);
+    for (int i = 0; i < 40; i++) {
+        CHECK(context, rlhf_trainer_step(trainer));
+        first += i < 5 ? metric(context, trainer, name) / 5 : 0;
+        last += i >= 35 ? metric(context, trainer, name) / 5 : 0;
+    }
+    rlhf_trainer_release(&trainer);
+    release_parts(&parts);
+    return last - first;
+}
+
+/* Vowels pay: every method that samples must find that out. Forty steps are few for PPO: single runs end between nothing
+ * and +3.6, and which ones hangs on roundings, so the mean of six is asked for. */
 static void test_reward_rises(void **state)
 {
-    static const char *const methods[] = {"raft", "reinforce", "pairwise", "ppo"};
+    static const char *const methods[] = {"raft", "reinforce", "pairwise"};
+    double mean = 0;
 
     (void)state;
-    for (int m = 0; m < 4; m++) {
-        const char *name = strcmp(methods[m], "ppo") == 0 ? "objective/scores" : "reward";
-        struct parts parts;
-        rlhf_trainer *trainer;
-        double first = 0, last = 0;
-        make_parts(&parts, context, methods[m]);
-        set(context, parts.recipe, "max_steps", "40");
-        set(context, parts.recipe, "per_device_train_batch_size", "16");
-        set(context, parts.recipe, "lr_scheduler_type", "constant");
-        if (strcmp(methods[m], "raft") == 0)
-            set(context, parts.recipe, "prompts_per_iteration", "16");
-        /* 40 steps of PPO at this rate: of eight seeds, one to three get nowhere, and which ones hangs on roundings. */
-        if (strcmp(methods[m], "ppo") == 0)
-            set(context, parts.recipe, "seed", "6");
-        trainer = create(&parts);
-        for (int i = 0; i < 40; i++) {
-            CHECK(context, rlhf_trainer_step(trainer));
-            first += i < 5 ? metric(context, trainer, name) / 5 : 0;
-            last += i >= 35 ? metric(context, trainer, name) / 5 : 0;
-        }
-        if (!(last > first + 1))
-            fail_msg("%s: the mean score went from %g to %g", methods[m], first, last);
-        rlhf_trainer_release(&trainer);
-        release_parts(&parts);
+    for (int m = 0; m < 3; m++) {
+        double by = rise(methods[m], 42);
+        if (!(by > 1))
+            fail_msg("%s: the mean score rose by %g", methods[m], by);
     }
+    for (int seed = 1; seed <= 6; seed += (int)pace(5))
+        mean += rise("ppo", seed) / (double)(pace(5) == 1 ? 6 : 2);
+    if (!(mean > 0.5))
+        fail_msg("ppo: the mean score rose by %g in the mean of six runs", mean);
 }
 
 int main(void)
