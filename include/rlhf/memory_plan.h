@@ -19,7 +19,8 @@ typedef struct rlhf_memory_shape {
     int64_t prompt_tokens; /* of these, the prompt; default 1 */
 } rlhf_memory_shape;
 
-/* In bytes. BLIS, if used, and the cache of a rollout come on top. */
+/* In bytes. BLIS, if used, and the cache of a rollout come on top. With bfloat16 products scratch and panels are upper
+ * bounds. */
 typedef struct rlhf_memory_plan {
     uint32_t struct_size;
     int32_t reserved;

@@ -255,6 +255,7 @@ typedef struct rlhfi_compute_work {
     const int64_t (*product)[2];           /* widths in and out of the layers' products */
     int64_t products;
     bool packed_weights;                   /* the weights come as panels */
+    bool rounded;                          /* to bf16: what is planned is an upper bound then */
     bool transposed_weights, biases;       /* stored [out, in]; with gradients of biases */
     int64_t head_rows, width, vocabulary;  /* of the language-model head */
 } rlhfi_compute_work;

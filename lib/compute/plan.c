@@ -13,13 +13,20 @@ uint64_t rlhfi_compute_plan(const rlhfi_compute_work *work)
     const size_t row_blocks = (size_t)((work->rows + RLHFI_CHUNK - 1) / RLHFI_CHUNK);
     const size_t part = sizeof(rlhfi_head_part) / sizeof(float);
     size_t packed = 0, partial = 0, tile = 0, gathered = 0, index = 0, scratch = 0, joined = 0;
+    size_t rounded = 0;
 
     for (int64_t i = 0; i < work->products && work->rows > 0; i++) {
         const int64_t in = work->product[i][0], out = work->product[i][1];
         if (!work->packed_weights)
             at_least(&packed, rlhfi_product_packed(out, in));
+        if (work->rounded)
+            at_least(&rounded, rlhfi_bf16_rounded(work->rows, in));
         if (!work->backward)
             continue;
+        if (work->rounded) {
+            at_least(&rounded, rlhfi_bf16_rounded(work->rows, out));
+            at_least(&rounded, rlhfi_bf16_rounded(in > out ? in : out, work->rows));
+        }
         if (!work->packed_weights)
             at_least(&packed, rlhfi_product_packed(in, out));
         at_least(&packed, rlhfi_product_packed(work->transposed_weights ? in : out, work->rows));
@@ -38,12 +45,16 @@ uint64_t rlhfi_compute_plan(const rlhfi_compute_work *work)
     }
     if (head_rows > 0) {
         at_least(&scratch, rlhfi_head_scratch(work->width));
+        if (work->rounded)
+            at_least(&rounded, (size_t)head_rows * (size_t)(work->width + 1));
         at_least(&tile, (size_t)head_rows * (1 + (size_t)rlhfi_head_blocks(work->vocabulary) * part));
         at_least(&gathered, (size_t)head_rows * (size_t)work->width * (work->backward ? 2 : 1));
         if (work->backward) {
             int64_t block = work->vocabulary < RLHFI_HEAD_BLOCK ? work->vocabulary : RLHFI_HEAD_BLOCK;
             at_least(&tile, (size_t)head_rows * RLHFI_HEAD_BLOCK);
             at_least(&index, 2 * (size_t)head_rows);
+            if (work->rounded)
+                at_least(&rounded, rlhfi_bf16_rounded(block, head_rows));
             at_least(&packed, rlhfi_product_packed(block, work->width));
             at_least(&packed, rlhfi_product_packed(work->width, block));
             at_least(&packed, rlhfi_product_packed(work->width, head_rows));
@@ -51,6 +62,6 @@ uint64_t rlhfi_compute_plan(const rlhfi_compute_work *work)
         }
     }
     return sizeof(float) * ((uint64_t)rlhfi_buffer_size(packed) + rlhfi_buffer_size(partial) + rlhfi_buffer_size(tile) +
-                            rlhfi_buffer_size(gathered) + rlhfi_buffer_size(index) +
+                            rlhfi_buffer_size(rounded) + rlhfi_buffer_size(gathered) + rlhfi_buffer_size(index) +
                             (uint64_t)work->workers * rlhfi_buffer_size(scratch));
 }

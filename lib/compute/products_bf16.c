@@ -128,13 +128,20 @@ void rlhfi_pack_rounded(rlhf_context *context, enum rlhfi_form form, int transpo
 
 /* ---- the product ------------------------------------------------------------------------------------------------- */
 
+static int64_t rounded_rows(int64_t steps) { return pieces(ROUND_LIMIT / ROW_STEP, steps) * ROW_STEP; }
+
+size_t rlhfi_bf16_rounded(int64_t rows, int64_t steps)
+{
+    return (size_t)(smaller(rounded_rows(steps), rows) * steps);
+}
+
 /* Rows in portions of bounded memory against a right-hand matrix that is ready. `left` is the whole left-hand one. */
 static rlhf_status run_portions(rlhf_context *context, const rlhfi_block *work, const struct operand *left)
 {
     rlhfi_buffer *rounded = &rlhfi_compute_of(context)->rounded;
-    int64_t most = pieces(ROUND_LIMIT / ROW_STEP, work->k) * ROW_STEP;
+    int64_t most = rounded_rows(work->k);
 
-    RLHFI_TRY(rlhfi_buffer_reserve(context, rounded, (size_t)(smaller(most, work->m) * work->k)));
+    RLHFI_TRY(rlhfi_buffer_reserve(context, rounded, rlhfi_bf16_rounded(work->m, work->k)));
     for (int64_t i = 0; i < work->m; i += most) {
         struct operand a = *left;
         rlhfi_block portion = *work;

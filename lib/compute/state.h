@@ -61,6 +61,8 @@ int64_t rlhfi_rows_per_piece(int64_t width, int64_t elements);
 enum rlhfi_form rlhfi_bf16_form(rlhf_context *context, int64_t rows);
 typedef void (*rlhfi_block_kernel)(const rlhfi_block *work);
 rlhfi_block_kernel rlhfi_kernel_of_form(const rlhf_context *context, enum rlhfi_form form);
+/* Floats of the left-hand matrix that are rounded at a time. */
+size_t rlhfi_bf16_rounded(int64_t rows, int64_t steps);
 /* Panels of pairs times the rows of a. */
 rlhf_status rlhfi_product_of_pairs(rlhf_context *context, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                                    const float *panels, const float *bias, float *c, int64_t ldc);

@@ -167,10 +167,11 @@ static struct bytes count(const rlhfi_model *model, const struct load *load)
     rlhfi_compute_work trunk = {.backward = training, .rows = load->most_rows, .sequences = load->most_sequences,
                                 .keys = load->longest, .joined = load->joined, .head_dim = a->head_dim,
                                 .product = product, .products = 4, .transposed_weights = a->transposed_weights,
-                                .biases = a->qkv_bias || a->output_bias || a->mlp_bias, .workers = 1};
+                                .biases = a->qkv_bias || a->output_bias || a->mlp_bias, .workers = 1,
+                                .rounded = rlhfi_rounds(model)};
     rlhfi_compute_work head = {.backward = training, .workers = rlhfi_workers(model->context),
                                .head_rows = tokens ? load->reading.items : 0, .width = a->width,
-                               .vocabulary = a->vocabulary};
+                               .vocabulary = a->vocabulary, .rounded = rlhfi_rounds(model)};
     struct bytes bytes = {.activations = tape_bytes(model, load), .scratch = common_scratch(model, load)};
 
     bytes.scratch += forward > backward ? forward : backward;
@@ -189,11 +190,22 @@ static struct bytes count(const rlhfi_model *model, const struct load *load)
     return bytes;
 }
 
-static uint64_t weight_bytes(const rlhfi_model *model)
+static uint64_t weights(const rlhfi_model *model)
 {
     const rlhfi_parameter *last = &model->parameters[model->parameter_count - 1];
 
-    return (uint64_t)(last->offset + last->elements) * sizeof(float);
+    return (uint64_t)(last->offset + last->elements);
+}
+
+/* bf16 weights have float copies of gains and biases beside them. */
+static uint64_t weight_bytes(const rlhfi_model *model)
+{
+    uint64_t bytes = weights(model) * (uint64_t)rlhfi_weight_bytes(model);
+
+    for (int64_t i = 0; i < model->parameter_count && model->options.weight_format == RLHF_BFLOAT16; i++)
+        if (model->parameters[i].rank == 1)
+            bytes += (uint64_t)model->parameters[i].elements * sizeof(float);
+    return bytes;
 }
 
 rlhf_status rlhfi_plan_check(const rlhfi_model *model, uint64_t bytes, const char *what)
@@ -214,7 +226,8 @@ rlhf_status rlhfi_plan_reserve(rlhfi_model *model, const rlhfi_ragged *batch, co
     survey(model, batch, &load);
     bytes = count(model, &load);
     RLHFI_TRY(rlhfi_plan_check(model,
-                               (reading->training ? 4 : 1) * weight_bytes(model) + bytes.activations + bytes.scratch +
+                               weight_bytes(model) + (reading->training ? 3 * sizeof(float) * weights(model) : 0) +
+                                   bytes.activations + bytes.scratch +
                                    bytes.panels + bytes.compute,
                                reading->training ? "a step on this batch" : "this batch"));
     return rlhfi_arena_reserve(model->arena, bytes.activations + bytes.scratch);
@@ -269,8 +282,8 @@ static void plan_shape(const rlhfi_model *model, const rlhf_memory_shape *shape,
     survey(model, &batch, &load);
     bytes = count(model, &load);
     plan->weights = weight_bytes(model);
-    plan->gradient = shape->training ? plan->weights : 0;
-    plan->moments = shape->training ? 2 * plan->weights : 0;
+    plan->gradient = shape->training ? weights(model) * sizeof(float) : 0;
+    plan->moments = 2 * plan->gradient;
     plan->activations = bytes.activations;
     plan->scratch = bytes.scratch + bytes.compute;
     plan->panels = bytes.panels;
