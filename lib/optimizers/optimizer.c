@@ -71,7 +71,9 @@ rlhf_status rlhfi_optimizer_create(rlhf_optimizer **out, rlhfi_model *model, con
     *out = NULL;
     RLHFI_TRY(rlhfi_options_copy(context, &known, sizeof known, options, sizeof known, "optimizer options"));
     RLHFI_TRY(check_options(context, &known));
-    RLHFI_TRY(rlhfi_plan_check(model, (uint64_t)count * (3 * sizeof(float) + (model->weights->half != NULL ? 2 : 4)), "weights, gradient and AdamW's moments"));
+    RLHFI_TRY(rlhfi_plan_check(model,
+                               (uint64_t)count * (3 * sizeof(float) + (model->weights->half != NULL ? 2 : 4)),
+                               "weights, gradient and AdamW's moments"));
     optimizer = rlhfi_calloc(context, 1, sizeof *optimizer);
     if (optimizer == NULL)
         return RLHF_E_NOMEM;

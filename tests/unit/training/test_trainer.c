@@ -383,8 +383,8 @@ static double rise(const char *method, int seed)
     return last - first;
 }
 
-/* Vowels pay: every method that samples must find that out. Forty steps are few for PPO: single runs end between nothing
- * and +3.6, and which ones hangs on roundings, so the mean of six is asked for. */
+/* Vowels pay: every method that samples must find that out. Forty steps are few for PPO: single runs end between
+ * nothing and +3.6, and which ones hangs on roundings, so the mean of six is asked for. */
 static void test_reward_rises(void **state)
 {
     static const char *const methods[] = {"raft", "reinforce", "pairwise"};
