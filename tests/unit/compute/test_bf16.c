@@ -1,5 +1,6 @@
 /* Products of bf16: the specified chain over pairs, written once more, against every path and every edge. */
 #include "unit/compute/support.h"
+#include "pace.h"
 
 #include <string.h>
 
@@ -80,7 +81,8 @@ static float edge_number(void)
 {
     uint32_t bits = random_bits(), sign = bits & 0x80000000u, fraction = bits & 0x7fffffu;
 
-    switch (random_bits() % 8) {
+    /* valgrind keeps subnormal numbers, whatever MXCSR says: there none come up */
+    switch (pace(2) == 1 ? random_bits() % 8 : 7) {
     case 0: return float_of(sign);
     case 1: return float_of(sign | fraction);                                         /* subnormal */
     case 2: return float_of(sign | (60 + random_bits() % 8) << 23 | fraction);        /* products near 2^-126 */
@@ -147,7 +149,7 @@ static void test_edges(void **state)
     static const int64_t depths[] = {1, 2, 7, 16, 17, 254, 255, 256, 257, 258, 300, 511, 513};
 
     (void)state;
-    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i += (unsigned)pace(3))
         for (unsigned j = 0; j < sizeof sizes / sizeof sizes[0]; j++) {
             int64_t k = depths[random_bits() % (sizeof depths / sizeof depths[0])];
             unsigned flags = random_bits() >> 8;
@@ -196,7 +198,7 @@ static void test_panels(void **state)
     enum { MOST = 64 };
 
     (void)state;
-    for (unsigned s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+    for (unsigned s = 0; s < sizeof shapes / sizeof shapes[0]; s += (unsigned)pace(3)) {
         int64_t n = shapes[s][0], k = shapes[s][1], ld = s % 2 == 0 ? k : n;
         float *a = random_array(MOST * k, -1, 1), *weight = random_array(n * k, -1, 1), *bias = random_array(n, -1, 1);
         float *want = guarded(MOST * n);

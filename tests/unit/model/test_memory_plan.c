@@ -1,5 +1,6 @@
 /* The memory plan against what a counting allocator sees, and the limit. */
 #include "models.h"
+#include "pace.h"
 #include <rlhf/memory_plan.h>
 
 struct counter {
@@ -127,7 +128,7 @@ static void test_plan(void **state)
     } models[] = {{"small llama", small_config}, {"llama", large_config}, {"gpt2", wide_gpt2_config}};
 
     (void)state;
-    for (size_t m = 0; m < sizeof models / sizeof models[0]; m++)
+    for (size_t m = 0; m < sizeof models / sizeof models[0]; m += (size_t)pace(3))
         for (int32_t recompute = 0; recompute < 2; recompute++) {
             check(models[m].name, models[m].json, 0, recompute, true, 8, 128, 1);
             check(models[m].name, models[m].json, 0, recompute, true, 32, 100, 50);

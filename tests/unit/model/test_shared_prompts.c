@@ -1,6 +1,7 @@
 /* Rows with the same prompt go through it once: what is read off keeps its bits, gradients are sums in another order.
  * Activations that are computed again: nothing changes at all. */
 #include "models.h"
+#include "pace.h"
 
 enum { FAMILIES = 4, ROWS = 26, LONGEST_PROMPT = 21 };
 
@@ -79,8 +80,8 @@ static void check_scalars(rlhfi_model *model, const struct rows *rows, bool per_
 static void test_scores(void **state)
 {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++)
-        for (size_t m = 0; m < MACHINES; m++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3))
+        for (size_t m = 0; m < MACHINES; m += (size_t)pace(7)) {
             rlhf_context *context = make_context(machines[m].threads, machines[m].cpu_mask, 0);
             rlhfi_model *model = make_model(context, configs[c].json, RLHFI_HEAD_TOKENS, 33);
             rlhfi_model *scalar = make_model(context, configs[c].json, RLHFI_HEAD_SCALAR, 34);
@@ -173,11 +174,11 @@ static float *check_gradients(rlhf_context *context, const struct named_config *
 static void test_gradients(void **state)
 {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++)
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3))
         for (enum kind kind = TOKENS; kind <= SCORES; kind++) {
             float *first = NULL;
             double worst = 0;
-            for (size_t m = 0; m < MACHINES; m++) {
+            for (size_t m = 0; m < MACHINES; m += (size_t)pace(7)) {
                 rlhf_context *context = make_context(machines[m].threads, machines[m].cpu_mask, 0);
                 size_t bytes;
                 float *gradient = check_gradients(context, &configs[c], kind, &worst, &bytes);
@@ -202,7 +203,7 @@ static void test_option(void **state)
     float *gradient[2];
 
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3)) {
         size_t bytes = 0;
         for (int32_t recompute = 0; recompute < 2; recompute++) {
             rlhf_context *context = make_context(2, UINT32_MAX, 0);

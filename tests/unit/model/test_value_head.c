@@ -1,6 +1,7 @@
 /* A value head on a policy's trunk: it changes no bit of the policy, both heads go through the trunk together, and who
  * owns what. Slopes of the joint loss stand in test_gradients.c. */
 #include "models.h"
+#include "pace.h"
 
 static rlhf_batch *make_batch(rlhf_context *context, const struct rows *rows)
 {
@@ -73,7 +74,7 @@ static void test_the_policy_stays_what_it_is(void **state)
     rlhf_context *context = make_context(2, UINT32_MAX, 1);
 
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3)) {
         rlhf_policy *policy = make_policy(context, configs[c].json);
         struct rows *rows = random_rows(policy->model, 30, 2, 30, 52);
         rlhf_batch *batch = make_batch(context, rows);
@@ -116,9 +117,9 @@ static void test_joint_is_both(void **state)
     };
 
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3)) {
         float *recorded = NULL;
-        for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m++) {
+        for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m += (size_t)pace(7)) {
             rlhf_context *context = make_context(machines[m].threads, machines[m].mask, machines[m].blis);
             rlhf_policy *policy = make_policy(context, configs[c].json);
             struct rows *rows = random_rows(policy->model, 40, 2, 30, 52);
@@ -188,7 +189,7 @@ static void test_files(void **state)
 
     (void)state;
     make_directory(directory);
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = 0; c < CONFIGS; c += (size_t)pace(3)) {
         rlhf_policy *policy = make_policy(context, configs[c].json), *read;
         struct rows *rows = random_rows(policy->model, 6, 2, 30, 52);
         rlhf_batch *batch = make_batch(context, rows);
