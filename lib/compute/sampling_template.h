@@ -5,7 +5,7 @@
 #define RLHFI_SAMPLING_TEMPLATE_H
 
 typedef double doubles __attribute__((vector_size(DOUBLE_LANES * sizeof(double))));
-typedef int64_t doubles_bits __attribute__((vector_size(DOUBLE_LANES * sizeof(int64_t))));
+typedef uint64_t doubles_bits __attribute__((vector_size(DOUBLE_LANES * sizeof(uint64_t))));
 typedef float half_floats __attribute__((vector_size(DOUBLE_LANES * sizeof(float))));
 
 /* e^x for x <= 0: x = n log 2 + r, the series of e^r up to r^11/11! (relative error below 1e-14), times 2^n. Adding
@@ -27,7 +27,7 @@ INLINE doubles double_exponential(doubles x)
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    return (doubles)(((doubles_bits)p + ((doubles_bits)shifted << 52)) & (x > -700.0));
+    return (doubles)(((doubles_bits)p + ((doubles_bits)shifted << 52)) & (doubles_bits)(x > -700.0));
 }
 
 static void k_sampling_weights(int64_t n, const float *z, double top, double inverse_temperature, double *weight)

@@ -261,6 +261,7 @@ static void test_owners(void **state)
     assert_ptr_equal(clone->model->weights, policy->model->weights);
     check_ok(context, rlhf_value_model_from_policy(&copied, policy), "copy");
     assert_ptr_not_equal(copied->model, policy->model);
+    rlhf_value_model_release(&copied);
     check_ok(context, rlhfi_model_writable(policy->model), "writable");
     policy->model->weights->data[5] += 1.0f;
     rlhfi_value_head_weight(policy->model)[0] += 1.0f;
